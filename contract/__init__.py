@@ -1,0 +1,1 @@
+"""What training and the robot agree on: frames, units, observation order, action meaning, the policy file."""

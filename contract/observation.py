@@ -1,0 +1,80 @@
+"""States to observation vector: the only place where its order and units are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from contract.arrays import namespace
+from contract.poses import Pose, yaw_of
+from contract.tasks import TaskSpec
+
+
+@dataclass(frozen=True)
+class PolicyInput:
+    """What the robot can know at one tick, batched on the left, numpy or torch alike.
+
+    pose_base_tcp: measured tool pose. command_base_tcp: pose last commanded, after every bound.
+    gripper_width: metres (...). gripper_closed: last command, 1.0 closed (...).
+    pose_base_object: the estimate (symmetries not removed). object_age: seconds since it was measured (...).
+    object_held: 1.0 while it is taken to move with the tool (...).
+    previous_action: as the policy gave it (..., 7).
+    """
+
+    pose_base_tcp: Pose
+    command_base_tcp: Pose
+    gripper_width: Any
+    gripper_closed: Any
+    pose_base_object: Pose
+    object_age: Any
+    object_held: Any
+    previous_action: Any
+
+
+def _direction(yaw: Any) -> Any:
+    xp = namespace(yaw)
+    return xp.stack([xp.cos(yaw), xp.sin(yaw)], -1)
+
+
+_FIELDS: dict[str, tuple[int, str, Callable[[PolicyInput], Any]]] = {
+    "tcp_position": (3, "m, base frame", lambda s: s.pose_base_tcp.position),
+    "tcp_yaw": (2, "cos, sin of the tool's yaw", lambda s: _direction(yaw_of(s.pose_base_tcp.quaternion))),
+    "command_lead": (
+        3,
+        "m, commanded minus measured tool position, base frame",
+        lambda s: s.command_base_tcp.position - s.pose_base_tcp.position,
+    ),
+    "gripper_width": (1, "m between the fingers", lambda s: s.gripper_width[..., None]),
+    "gripper_closed": (1, "1 when last told to close", lambda s: s.gripper_closed[..., None]),
+    "object_from_tcp": (
+        3,
+        "m, object minus tool position, base frame",
+        lambda s: s.pose_base_object.position - s.pose_base_tcp.position,
+    ),
+    "object_position": (3, "m, base frame", lambda s: s.pose_base_object.position),
+    "object_yaw_from_tcp": (
+        2,
+        "cos, sin of 4 x (object yaw - tool yaw): equal for the cube's four faces",
+        lambda s: _direction(4 * (yaw_of(s.pose_base_object.quaternion) - yaw_of(s.pose_base_tcp.quaternion))),
+    ),
+    "object_age": (1, "s since the object was measured", lambda s: s.object_age[..., None]),
+    "object_held": (1, "1 while the object is taken to move with the tool", lambda s: s.object_held[..., None]),
+    "previous_action": (7, "normalised", lambda s: s.previous_action),
+}
+
+
+def layout(spec: TaskSpec) -> list[dict[str, Any]]:
+    """Name, size and unit of every field in order, for the artifact."""
+    return [{"name": name, "size": _FIELDS[name][0], "unit": _FIELDS[name][1]} for name in spec.observation_fields]
+
+
+def observation_size(spec: TaskSpec) -> int:
+    """Length of the observation vector."""
+    return sum(_FIELDS[name][0] for name in spec.observation_fields)
+
+
+def observe(spec: TaskSpec, state: PolicyInput) -> Any:
+    """The observation vector. Shape: (..., observation_size(spec))"""
+    parts = [_FIELDS[name][2](state) for name in spec.observation_fields]
+    return namespace(parts[0]).concatenate(parts, -1)
