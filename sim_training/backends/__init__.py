@@ -1,0 +1,50 @@
+"""One door to the simulator: the same ManiSkill task on the GPU, or batched on the CPU.
+
+    env = make("PickCube-v1", num_envs=64, backend="cpu_batch", physics="fast", obs_mode="state")
+
+`cpu_batch` runs N sub-scenes in one process on PhysX CPU behind the surface of ManiSkill's GPU system, so task code runs
+batched and unmodified. `physx_cuda` is ManiSkill's own GPU path. ManiSkill is imported when an environment is made.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import gymnasium
+
+Backend = Literal["cpu_batch", "physx_cuda"]
+Physics = Literal["stock", "fast"]
+
+
+class NoVulkanDevice(RuntimeError):
+    """No Vulkan device was found. Install a driver, or Mesa's software one (mesa-vulkan-drivers >= 24.3 and libvulkan1)."""
+
+
+class UnknownTask(KeyError):
+    """The task id is not registered with ManiSkill. Import the module that registers it before making the environment."""
+
+
+def default_backend() -> Backend:
+    """The GPU when torch sees one, else the batched CPU backend."""
+    import torch
+
+    return "physx_cuda" if torch.cuda.is_available() else "cpu_batch"
+
+
+def make(
+    task_id: str, num_envs: int, *, backend: Backend | None = None, physics: Physics = "stock", **gym_kwargs: Any
+) -> gymnasium.Env:
+    """A ManiSkill environment with a time limit, as `gym.make` gives, on the chosen backend and physics preset.
+
+    `gym_kwargs` are ManiSkill's own (obs_mode, control_mode, render_mode, sim_config, max_episode_steps, ...). Without
+    a render mode and with state observations nothing is rendered and no renderer is created.
+
+    Raises: NoVulkanDevice, UnknownTask.
+    """
+    from sim_training.backends import environment
+
+    return environment.make(task_id, num_envs, backend or default_backend(), physics, gym_kwargs)
+
+
+__all__ = ["Backend", "NoVulkanDevice", "Physics", "UnknownTask", "default_backend", "make"]
