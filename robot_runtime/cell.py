@@ -1,0 +1,289 @@
+"""A cell file: the YAML that describes one place (addresses, serials, gains, limits, workspace, camera pose)."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import yaml
+
+CELLS_FOLDER = Path(__file__).resolve().parent.parent / "launch" / "cells"
+
+
+class CellError(ValueError):
+    """A cell file cannot be used; the sentence says what to change."""
+
+
+class UnknownCell(CellError):
+    """There is no cell of that name."""
+
+
+class UnknownCellKey(CellError):
+    """A cell file has a key that means nothing."""
+
+
+@dataclass(frozen=True)
+class RobotSettings:
+    """Which arm answers at `address` (FCI, TCP 1337 and 1338). `realtime: enforce` refuses a kernel without PREEMPT_RT."""
+
+    address: str
+    model: Literal["fr3", "panda"]
+    realtime: Literal["enforce", "ignore"] = "enforce"
+
+
+@dataclass(frozen=True)
+class BridgeSettings:
+    """Where the bridge listens. `keys`: folder of the CURVE keys; null means the user's state folder, per cell name."""
+
+    host: str
+    command_port: int
+    state_port: int
+    keys: str | None = None
+    flight_records: str = "flight_records"
+
+
+@dataclass(frozen=True)
+class Gains:
+    """Impedance stiffness; damping is critical. N/m and Nm/rad; the posture spring (Nm/rad) acts in the null space."""
+
+    translational_n_per_m: float
+    rotational_nm_per_rad: float
+    posture_nm_per_rad: float = 10.0
+
+
+@dataclass(frozen=True)
+class MotionLimits:
+    """What the guard allows. Speed of the commanded tool, and its lead over the measured one.
+
+    speed_m_s: 0.25 is the reduced speed of ISO 10218-1 for shared spaces. contact_force_n, contact_torque_nm: reflex thresholds.
+    """
+
+    speed_m_s: float = 0.25
+    rotation_rad_s: float = 1.3
+    lead_m: float = 0.08
+    lead_rad: float = 0.4
+    contact_force_n: float = 40.0
+    contact_torque_nm: float = 30.0
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Box, in the base frame, the commanded tool centre point never leaves."""
+
+    low_m: tuple[float, float, float]
+    high_m: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of robot time without a fresh setpoint until the arm holds, then stops; oldest setpoint that is accepted."""
+
+    hold_after_s: float = 0.2
+    stop_after_s: float = 2.0
+    setpoint_max_age_s: float = 0.15
+
+
+@dataclass(frozen=True)
+class CameraSettings:
+    """The one RGB-D camera.
+
+    address: `usb` for the RealSense with that serial, or `tcp://host:port` of a frame stream for a software device.
+    clock: whether hardware stamps are already `robot` time or need mapping from the `host` clock.
+    T_base_camera: optical frame (x right, y down, z forward) to robot base, metres. Shape: (4, 4)
+    """
+
+    address: str
+    serial: str
+    width: int
+    height: int
+    rate_hz: int
+    clock: Literal["host", "robot"]
+    T_base_camera: tuple[tuple[float, ...], ...]
+
+    @property
+    def T_base_camera_matrix(self) -> np.ndarray:
+        """T_base_camera as an array. Shape: (4, 4)"""
+        return np.array(self.T_base_camera, dtype=float)
+
+
+@dataclass(frozen=True)
+class MockSettings:
+    """What a launch program starts before it can use a mock cell: the seed of its scene."""
+
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One place where a robot stands. `scoring` (ground truth) and `mock` are read by launch programs only."""
+
+    name: str
+    robot: RobotSettings
+    bridge: BridgeSettings
+    gains: Gains
+    limits: MotionLimits
+    workspace: Workspace
+    timing: Timing
+    camera: CameraSettings
+    scoring: str | None = None
+    mock: MockSettings | None = None
+
+    @property
+    def keys_folder(self) -> Path:
+        """Folder of the CURVE keys that bridge and clients of this cell share."""
+        if self.bridge.keys is not None:
+            return Path(self.bridge.keys).expanduser()
+        state = Path(os.environ.get("XDG_STATE_HOME", "~/.local/state")).expanduser()
+        return state / "panda-jumpstart" / "keys" / self.name
+
+    @property
+    def command_endpoint(self) -> str:
+        """ZMQ address of the bridge's command socket."""
+        return f"tcp://{self.bridge.host}:{self.bridge.command_port}"
+
+    @property
+    def state_endpoint(self) -> str:
+        """ZMQ address of the bridge's state publisher."""
+        return f"tcp://{self.bridge.host}:{self.bridge.state_port}"
+
+    def write(self, path: Path) -> None:
+        """Write a cell file that `load_cell` reads back as an equal cell."""
+        plain = yaml.safe_load(yaml.safe_dump(_plain(dataclasses.asdict(self))))
+        path.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
+
+
+def load_cell(name_or_path: str | Path) -> Cell:
+    """The cell of that file, or of that name under launch/cells.
+
+    Raises UnknownCell, UnknownCellKey or CellError, each with one sentence that says what to change.
+    """
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        path = CELLS_FOLDER / f"{name_or_path}.yaml"
+    if not path.is_file():
+        names = sorted(p.stem for p in CELLS_FOLDER.glob("*.yaml"))
+        near = difflib.get_close_matches(str(name_or_path), names, n=1, cutoff=0.0)
+        hint = f"; did you mean '{near[0]}'?" if near else "."
+        raise UnknownCell(f"There is no cell '{name_or_path}' (looked for {path}){hint}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CellError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
+    try:
+        cell: Cell = _read(Cell, content, "")
+        _check(cell)
+    except CellError as error:
+        raise type(error)(f"{path}: {error}") from None
+    return cell
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _read(kind: Any, value: Any, where: str) -> Any:
+    """`value` from YAML as `kind`. `where` is the dotted key, for the error."""
+    origin = typing.get_origin(kind)
+    if origin in (typing.Union, types.UnionType):
+        options = typing.get_args(kind)
+        if value is None and type(None) in options:
+            return None
+        return _read(next(option for option in options if option is not type(None)), value, where)
+    if dataclasses.is_dataclass(kind):
+        return _read_mapping(typing.cast(type, kind), value, where)
+    if origin is Literal:
+        if value not in typing.get_args(kind):
+            raise CellError(f"{where} is {value!r}; it must be one of {', '.join(map(str, typing.get_args(kind)))}.")
+        return value
+    if origin is tuple:
+        return _read_tuple(kind, value, where)
+    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool) and np.isfinite(value):
+        return float(value)
+    if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        return value
+    raise CellError(f"{where} is {value!r}; it must be a finite {kind.__name__}.")
+
+
+def _read_tuple(kind: Any, value: Any, where: str) -> Any:
+    items = typing.get_args(kind)
+    if not isinstance(value, list):
+        raise CellError(f"{where} is {value!r}; it must be a list.")
+    if items[-1] is not Ellipsis and len(value) != len(items):
+        raise CellError(f"{where} has {len(value)} entries; it must have {len(items)}.")
+    return tuple(_read(items[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+
+
+def _read_mapping(kind: type, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise CellError(f"{where or 'the file'} must be a mapping of keys to values.")
+    prefix = f"{where}." if where else ""
+    hints = typing.get_type_hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    for key in value:
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.0)[0]
+            raise UnknownCellKey(f"'{prefix}{key}' is not a key of a cell file; did you mean '{prefix}{near}'?")
+    for name, field in fields.items():
+        if name not in value and field.default is dataclasses.MISSING:
+            raise CellError(f"'{prefix}{name}' is missing.")
+    return kind(**{key: _read(hints[key], item, f"{prefix}{key}") for key, item in value.items()})
+
+
+def _check(cell: Cell) -> None:
+    """Refuse numbers no cell can mean: mostly wrong units."""
+    low, high = np.array(cell.workspace.low_m), np.array(cell.workspace.high_m)
+    bounds: list[tuple[str, float, float, float, str]] = [
+        ("gains.translational_n_per_m", cell.gains.translational_n_per_m, 10, 3000, "N/m"),
+        ("gains.rotational_nm_per_rad", cell.gains.rotational_nm_per_rad, 1, 300, "Nm/rad"),
+        ("gains.posture_nm_per_rad", cell.gains.posture_nm_per_rad, 0, 50, "Nm/rad"),
+        ("limits.speed_m_s", cell.limits.speed_m_s, 0.01, 1.0, "m/s"),
+        ("limits.rotation_rad_s", cell.limits.rotation_rad_s, 0.05, 2.5, "rad/s"),
+        ("limits.lead_m", cell.limits.lead_m, 0.005, 0.2, "m"),
+        ("limits.lead_rad", cell.limits.lead_rad, 0.02, 1.0, "rad"),
+        ("limits.contact_force_n", cell.limits.contact_force_n, 5, 200, "N"),
+        ("limits.contact_torque_nm", cell.limits.contact_torque_nm, 2, 87, "Nm"),
+        ("timing.hold_after_s", cell.timing.hold_after_s, 0.02, 2.0, "s"),
+        ("timing.stop_after_s", cell.timing.stop_after_s, 0.1, 10.0, "s"),
+        ("timing.setpoint_max_age_s", cell.timing.setpoint_max_age_s, 0.01, 1.0, "s"),
+        ("bridge.command_port", cell.bridge.command_port, 1024, 65535, "a TCP port"),
+        ("bridge.state_port", cell.bridge.state_port, 1024, 65535, "a TCP port"),
+        ("camera.width", cell.camera.width, 64, 4096, "pixels"),
+        ("camera.height", cell.camera.height, 64, 4096, "pixels"),
+        ("camera.rate_hz", cell.camera.rate_hz, 1, 120, "Hz"),
+    ]
+    for name, number, smallest, largest, unit in bounds:
+        if not smallest <= number <= largest:
+            raise CellError(f"{name} is {number:g}; in {unit} it lies between {smallest:g} and {largest:g}: check the unit.")
+    if np.abs(np.concatenate([low, high])).max() > 1.5:
+        raise CellError("workspace reaches beyond 1.5 m, further than the arm: give it in metres, not millimetres.")
+    if not (low < high).all():
+        raise CellError("workspace.low_m must be below workspace.high_m on every axis.")
+    if cell.timing.stop_after_s <= cell.timing.hold_after_s:
+        raise CellError("timing.stop_after_s must be longer than timing.hold_after_s.")
+    if cell.bridge.command_port == cell.bridge.state_port:
+        raise CellError("bridge.command_port and bridge.state_port must differ.")
+    if cell.camera.address != "usb" and not cell.camera.address.startswith("tcp://"):
+        raise CellError(f"camera.address is '{cell.camera.address}'; it must be 'usb' or 'tcp://host:port'.")
+    _check_rigid(cell.camera.T_base_camera)
+
+
+def _check_rigid(rows: tuple[tuple[float, ...], ...]) -> None:
+    if [len(row) for row in rows] != [4, 4, 4, 4]:
+        raise CellError("camera.T_base_camera must be four rows of four numbers.")
+    T = np.array(rows)
+    R = T[:3, :3]
+    if not (np.allclose(R @ R.T, np.eye(3), atol=1e-3) and np.linalg.det(R) > 0 and np.allclose(T[3], [0, 0, 0, 1])):
+        raise CellError("camera.T_base_camera is not a rigid transform: rows must be a rotation, a translation and 0 0 0 1.")
+    if np.linalg.norm(T[:3, 3]) > 5.0:
+        raise CellError("camera.T_base_camera puts the camera more than 5 m away: give it in metres, not millimetres.")
