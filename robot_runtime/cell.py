@@ -264,7 +264,9 @@ def _check(cell: Cell) -> None:
     ]
     for name, number, smallest, largest, unit in bounds:
         if not smallest <= number <= largest:
-            raise CellError(f"{name} is {number:g}; in {unit} it lies between {smallest:g} and {largest:g}: check the unit.")
+            raise CellError(
+                f"{name} is {number:g}; in {unit} it lies between {smallest:g} and {largest:g}: check the unit."
+            )
     if np.abs(np.concatenate([low, high])).max() > 1.5:
         raise CellError("workspace reaches beyond 1.5 m, further than the arm: give it in metres, not millimetres.")
     if not (low < high).all():
@@ -284,6 +286,8 @@ def _check_rigid(rows: tuple[tuple[float, ...], ...]) -> None:
     T = np.array(rows)
     R = T[:3, :3]
     if not (np.allclose(R @ R.T, np.eye(3), atol=1e-3) and np.linalg.det(R) > 0 and np.allclose(T[3], [0, 0, 0, 1])):
-        raise CellError("camera.T_base_camera is not a rigid transform: rows must be a rotation, a translation and 0 0 0 1.")
+        raise CellError(
+            "camera.T_base_camera is not a rigid transform: rows must be a rotation, a translation and 0 0 0 1."
+        )
     if np.linalg.norm(T[:3, 3]) > 5.0:
         raise CellError("camera.T_base_camera puts the camera more than 5 m away: give it in metres, not millimetres.")
