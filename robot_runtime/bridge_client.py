@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -107,7 +108,10 @@ class BridgeClient:
     # --- motion ---------------------------------------------------------------------------------------------------
 
     def arm(self) -> None:
-        """Start the impedance controller where the arm is; returns when it holds. Raises BridgeRefused, BridgeFaulted."""
+        """Start the impedance controller where the arm is; returns when it holds.
+
+        Raises BridgeRefused, BridgeFaulted.
+        """
         self._call_leased("arm")
         self._wait_for_mode("armed")
 
@@ -151,10 +155,9 @@ class BridgeClient:
         if self._closing:
             return
         if self._session is not None:
-            try:
+            # If this fails the bridge stops the arm by itself when the lease runs out.
+            with contextlib.suppress(BridgeLost, BridgeRefused):
                 self._call("disconnect")
-            except (BridgeLost, BridgeRefused):
-                pass  # the bridge stops the arm by itself when the lease runs out
         self._closing = True
         self._receiver.join(timeout=2.0)
         self._commands.close(linger=0)

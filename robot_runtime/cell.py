@@ -31,7 +31,10 @@ class UnknownCellKey(CellError):
 
 @dataclass(frozen=True)
 class RobotSettings:
-    """Which arm answers at `address` (FCI, TCP 1337 and 1338). `realtime: enforce` refuses a kernel without PREEMPT_RT."""
+    """Which arm answers at `address` (FCI, TCP 1337 and 1338).
+
+    realtime: `enforce` refuses a kernel without PREEMPT_RT.
+    """
 
     address: str
     model: Literal["fr3", "panda"]
@@ -62,7 +65,8 @@ class Gains:
 class MotionLimits:
     """What the guard allows. Speed of the commanded tool, and its lead over the measured one.
 
-    speed_m_s: 0.25 is the reduced speed of ISO 10218-1 for shared spaces. contact_force_n, contact_torque_nm: reflex thresholds.
+    speed_m_s: 0.25 is the reduced speed of ISO 10218-1 for shared spaces.
+    contact_force_n, contact_torque_nm: reflex thresholds.
     """
 
     speed_m_s: float = 0.25
@@ -83,7 +87,7 @@ class Workspace:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of robot time without a fresh setpoint until the arm holds, then stops; oldest setpoint that is accepted."""
+    """Seconds of robot time without a fresh setpoint until the arm holds, then stops; oldest setpoint accepted."""
 
     hold_after_s: float = 0.2
     stop_after_s: float = 2.0
@@ -264,9 +268,7 @@ def _check(cell: Cell) -> None:
     ]
     for name, number, smallest, largest, unit in bounds:
         if not smallest <= number <= largest:
-            raise CellError(
-                f"{name} is {number:g}; in {unit} it lies between {smallest:g} and {largest:g}: check the unit."
-            )
+            raise CellError(f"{name} is {number:g}; it must be {smallest:g} to {largest:g} {unit}: check the unit.")
     if np.abs(np.concatenate([low, high])).max() > 1.5:
         raise CellError("workspace reaches beyond 1.5 m, further than the arm: give it in metres, not millimetres.")
     if not (low < high).all():
@@ -287,7 +289,7 @@ def _check_rigid(rows: tuple[tuple[float, ...], ...]) -> None:
     R = T[:3, :3]
     if not (np.allclose(R @ R.T, np.eye(3), atol=1e-3) and np.linalg.det(R) > 0 and np.allclose(T[3], [0, 0, 0, 1])):
         raise CellError(
-            "camera.T_base_camera is not a rigid transform: rows must be a rotation, a translation and 0 0 0 1."
+            "camera.T_base_camera is not a rigid transform: a rotation, a translation and last row 0 0 0 1."
         )
     if np.linalg.norm(T[:3, 3]) > 5.0:
         raise CellError("camera.T_base_camera puts the camera more than 5 m away: give it in metres, not millimetres.")

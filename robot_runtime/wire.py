@@ -42,7 +42,8 @@ class Counters:
     """Counts since the bridge started.
 
     limit_violations: executed setpoints found beyond a limit by a second, independent check; anything but 0 is a bug.
-    clipped: setpoints that were changed. refused: setpoints that were not executed. peak_speed_m_s: fastest measured tool.
+    clipped: setpoints that were changed. refused: setpoints that were not executed.
+    peak_speed_m_s: fastest measured tool; peak_reference_speed_m_s: fastest reference given to the controller.
     """
 
     setpoints: int = 0
@@ -274,8 +275,8 @@ def load_keys(folder: Path, side: str) -> Keys:
         public, secret = zmq.auth.load_certificate(folder / f"{side}.key_secret")
     except (OSError, ValueError) as error:
         raise KeysMissing(
-            f"No {side} keys in {folder}; run `launch/bridge.py keys` next to the robot and copy server.key, client.key "
-            "and client.key_secret from there."
+            f"No {side} keys in {folder}; run `launch/bridge.py keys` next to the robot and copy server.key, "
+            "client.key and client.key_secret from there."
         ) from error
     assert secret is not None
     return Keys(public, secret, server_public, folder / "allowed")
