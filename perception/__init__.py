@@ -1,0 +1,1 @@
+"""From camera frames to where the object is: RealSense, detector, pose, tracker, estimator."""
