@@ -14,7 +14,7 @@ import mujoco
 
 
 class NoOffscreenRendering(RuntimeError):
-    """MuJoCo found no EGL device to render with; install Mesa's EGL (Debian/Ubuntu: apt-get install libegl1 libgl1-mesa-dri)."""
+    """MuJoCo found no EGL device to render with. On Debian/Ubuntu: apt-get install libegl1 libgl1-mesa-dri."""
 
 
 class SceneRenderer:

@@ -22,7 +22,7 @@ DISTRACTORS = 6
 class Sample:
     """One labelled picture.
 
-    rgb: (H, W, 3) uint8. depth_m: along the optical axis, (H, W) float32. mask: visible pixels of the cube, (H, W) bool;
+    rgb: (H, W, 3) uint8. depth_m: along the optical axis, (H, W) float32. mask: the cube as seen, (H, W) bool;
     all False when it is hidden. K: (3, 3). held: the cube is between the fingers.
     """
 

@@ -1,0 +1,119 @@
+"""The mock cell's camera process: renders snapshots of the physics and pushes them as a frame stream."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from typing import Any
+
+import imageio
+import msgpack
+import numpy as np
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from robot_runtime.mock_cell import child, looks, scene
+from robot_runtime.mock_cell.rendering import NoOffscreenRendering, SceneRenderer, mujoco
+from robot_runtime.mock_cell.snapshots import FRAME_RATE_HZ, SnapshotReceiver
+
+logger = logging.getLogger(__name__)
+
+DEPTH_SCALE_M = 0.001
+"""Metres per unit of the depth image, as RealSense D400 cameras come."""
+
+_CONSUMER_PATIENCE_S = 3.0
+
+
+class FrameStream:
+    """Where frames go: one consumer, waited for while it is connected, dropped frames while nobody is."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> None:
+        self._socket = context.socket(zmq.PUSH)
+        self._socket.linger = 0
+        self._socket.sndhwm = 1
+        self._socket.setsockopt(zmq.SNDBUF, 1 << 16)
+        self._socket.sndtimeo = int(_CONSUMER_PATIENCE_S * 1000)
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        self._consumers = 0
+        self._socket.bind(endpoint)
+
+    def has_consumer(self) -> bool:
+        """Whether somebody is connected."""
+        while self._monitor.poll(0):
+            event = recv_monitor_message(self._monitor)["event"]
+            self._consumers += 1 if event == zmq.EVENT_HANDSHAKE_SUCCEEDED else -1
+        return self._consumers > 0
+
+    def push(self, header: dict[str, Any], rgb: np.ndarray, depth: np.ndarray) -> None:
+        """Blocks until the consumer takes it, for at most three seconds of wall time."""
+        try:
+            self._socket.send_multipart([msgpack.packb(header), rgb.tobytes(), depth.tobytes()])
+        except zmq.Again:
+            logger.warning("The frame consumer took nothing for %.0f s: frame dropped.", _CONSUMER_PATIENCE_S)
+
+    def close(self) -> None:
+        """Frees the port."""
+        self._socket.disable_monitor()
+        self._socket.close()
+
+
+def depth_units(depth_m: np.ndarray) -> np.ndarray:
+    """Depth image as the sensor gives it: uint16, 0 where nothing was measured. Shape: (H, W)"""
+    units = np.round(depth_m / DEPTH_SCALE_M)
+    return np.where(units > np.iinfo(np.uint16).max, 0, units).astype(np.uint16)
+
+
+def serve(args: argparse.Namespace, stop: child.StopFlag) -> None:
+    """Runs until told to stop. Raises NoOffscreenRendering, or zmq.ZMQError when the address is taken."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    stream = FrameStream(context, args.frames)
+    model = scene.build_model()
+    data = mujoco.MjData(model)
+    looks.apply(model, looks.Looks())
+    width, height = scene.CAMERA_WIDTH, scene.CAMERA_HEIGHT
+    renderer = SceneRenderer(model, width, height)
+    lens = scene.intrinsics(width, height)
+    snapshots = SnapshotReceiver(context, args.snapshots)
+    video = imageio.get_writer(args.video, fps=FRAME_RATE_HZ, macro_block_size=8) if args.video else None
+    child.announce_ready()
+    try:
+        while not stop.is_set:
+            snapshot = snapshots.receive(timeout_s=0.2)
+            if snapshot is None:
+                continue
+            frame, stamp_s, data.qpos[:] = snapshot
+            if stream.has_consumer() or video is not None:
+                mujoco.mj_kinematics(model, data)
+                mujoco.mj_camlight(model, data)
+                rgb, depth_m = renderer.render(data)
+                if video is not None:
+                    video.append_data(rgb)
+                if stream.has_consumer():
+                    header = {
+                        "frame": frame, "stamp_s": stamp_s, "width": width, "height": height,
+                        "fx": lens.fx, "fy": lens.fy, "cx": lens.cx, "cy": lens.cy,
+                        "depth_scale_m": DEPTH_SCALE_M, "serial": args.serial,
+                    }  # fmt: skip
+                    stream.push(header, rgb, depth_units(depth_m))
+            snapshots.delivered()
+    finally:
+        if video is not None:
+            video.close()
+        stream.close()
+        snapshots.close()
+        renderer.close()
+        context.destroy(linger=0)
+
+
+def main() -> None:
+    """`python -m robot_runtime.mock_cell.camera`, started by `cell_process.MockCell`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("--frames", "--snapshots", "--serial"):
+        parser.add_argument(name, required=True)
+    parser.add_argument("--video")
+    args = parser.parse_args()
+    child.run(lambda stop: serve(args, stop), (NoOffscreenRendering, zmq.ZMQError))
+
+
+if __name__ == "__main__":
+    main()
