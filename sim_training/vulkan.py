@@ -95,7 +95,7 @@ def usable_devices() -> list[str]:
     return usable
 
 
-def _describe(vulkan: ctypes.CDLL, device: int) -> tuple[str, bool]:
+def _describe(vulkan: ctypes.CDLL, device: int | None) -> tuple[str, bool]:
     """Name of a device with its driver, and whether SAPIEN can use it."""
     driver = _DriverProperties(sType=_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES)
     properties = _Properties2(sType=_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, pNext=ctypes.addressof(driver))
