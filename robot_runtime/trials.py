@@ -1,0 +1,237 @@
+"""Trials of a policy on an arm: begin from rest with the object in sight, run, judge, and count honestly."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from contract.messages import GripperCommand, RobotState
+from contract.tasks import TaskSpec
+from robot_runtime.bridge_client import BridgeClient, BridgeFaulted
+from robot_runtime.loop import LoopStatistics, ObjectSource, PolicyLoop, StaleEstimate, Tick
+from robot_runtime.policy import Actor, PolicyRunner
+
+SETTLED_SAMPLES = 5
+SETTLED_SPREAD_M = 0.004
+"""The object counts as at rest once this many different measurements lie this close to their mean."""
+
+SETTLE_TIMEOUT_S = 5.0
+GRIPPER_TIMEOUT_S = 3.0
+EXTRA_HOLD_S = 0.5
+"""Held this much longer than the task asks, since the estimate may call the object lifted a little early."""
+
+
+class NothingInSight(RuntimeError):
+    """The object cannot be seen at rest, so no trial begins. Put it into the work area, in the camera's view."""
+
+
+class GripperStuck(RuntimeError):
+    """The gripper did not open. Look at the gripper, then start again."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial. Times in robot seconds. success: None until judged. failure: one sentence, or None.
+
+    began_s: robot time when the arm was armed. duration_s: from then to the end, or to the success once judged.
+    """
+
+    index: int
+    seed: int
+    success: bool | None
+    failure: str | None
+    began_s: float
+    duration_s: float
+    believed_success: bool
+    faults: int
+    loop: LoopStatistics
+
+    def judged(self, success: bool, success_stamp: float | None = None) -> Trial:
+        """This trial with its verdict. success_stamp: robot time of the success, where known."""
+        duration_s = self.duration_s if success_stamp is None else success_stamp - self.began_s
+        return replace(self, success=success, failure=None if success else self.failure, duration_s=duration_s)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the report."""
+        plain = {k: v for k, v in asdict(self).items() if k != "loop"}
+        loop = self.loop
+        age_s = float(np.mean(loop.object_age_s)) if loop.object_age_s else None
+        counts = {name: getattr(loop, name) for name in ("ticks", "skipped_ticks", "clipped", "refused")}
+        return {
+            **plain,
+            **counts,
+            "object_age_s": age_s,
+            "jitter_ms": loop.jitter_ms(),
+            "notes": sorted(set(loop.notes)),
+        }
+
+
+@dataclass
+class LiftBelief:
+    """Whether the robot itself takes the task for done: the object held, lifted, and still for long enough."""
+
+    spec: TaskSpec
+    since: float | None = None
+    highest_m: float = -math.inf
+    ever_held: bool = False
+    ever_closed: bool = False
+    done: bool = False
+    nearest_m: float = field(default=math.inf)
+
+    def watch(self, tick: Tick) -> bool:
+        """Note one tick; true once there is nothing left to do."""
+        seen, position = tick.seen, tick.seen.pose_base_object.position
+        height = float(position[2]) - self.spec.object_width_m / 2
+        reach = float(np.linalg.norm(position - tick.state.pose_base_tcp.position))
+        self.nearest_m = min(self.nearest_m, reach)
+        self.ever_held |= seen.held
+        self.ever_closed |= tick.decision.closed
+        if seen.held:
+            self.highest_m = max(self.highest_m, height)
+        speed = float(np.linalg.norm(tick.state.v_base_tcp[:3]))
+        up = seen.held and height >= self.spec.lift_height_m and speed < self.spec.still_speed_m_s
+        if not up:
+            self.since = None
+        elif self.since is None:
+            self.since = tick.state.stamp
+        held_s = 0.0 if self.since is None else tick.state.stamp - self.since
+        self.done |= held_s >= self.spec.hold_s
+        return held_s >= self.spec.hold_s + EXTRA_HOLD_S
+
+    def explain(self) -> str:
+        """Why the task is not done, as far as the robot can tell."""
+        name = self.spec.object_name
+        if self.done:
+            return f"The robot took the {name} for lifted, the judge did not."
+        if self.ever_held:
+            return f"The {name} was held but lifted {100 * self.highest_m:.1f} cm at most, or not held still up there."
+        if self.ever_closed:
+            return f"The gripper closed without holding the {name}; the tool came within {100 * self.nearest_m:.1f} cm."
+        return f"The gripper never closed; the tool came within {100 * self.nearest_m:.1f} cm of the {name}."
+
+
+class TrialRunner:
+    """Runs trials of one policy through one bridge. `stop_asked` is looked at on every tick."""
+
+    def __init__(
+        self,
+        client: BridgeClient,
+        objects: ObjectSource,
+        spec: TaskSpec,
+        actor: Actor,
+        stop_asked: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.client, self.spec = client, spec
+        self._objects, self._stop_asked = objects, stop_asked
+        self._loop = PolicyLoop(client, objects, PolicyRunner(spec, actor))
+
+    def go_to_start(self) -> RobotState:
+        """Stop, open the gripper, rise and drive to the start pose. Clears a latched fault first."""
+        client = self.client
+        client.stop()
+        if client.status().fault is not None:
+            client.recover()
+        client.gripper(GripperCommand(False, self.spec.gripper_force_n))
+        begin = client.latest().stamp
+        wide_enough = 0.9 * self.spec.gripper_open_m
+        while (state := client.latest()).gripper_width < wide_enough or state.gripper_stamp < begin:
+            if state.stamp - begin > GRIPPER_TIMEOUT_S:
+                raise GripperStuck(f"The gripper opened only to {1e3 * state.gripper_width:.0f} mm: look at it.")
+            client.wait_until(state.stamp + self.spec.period_s)
+        client.move_home(self.spec.start_q_rad)
+        return client.latest()
+
+    def wait_for_object(self) -> None:
+        """Returns once the object lies still in sight, from measurements made after now. Raises NothingInSight."""
+        begin = self.client.latest().stamp
+        stamps: list[float] = []
+        positions: list[np.ndarray] = []
+        state = self.client.latest()
+        while state.stamp - begin < SETTLE_TIMEOUT_S:
+            seen = self._objects.latest(state)
+            if seen is not None and seen.stamp > begin and not seen.held and seen.stamp not in stamps[-1:]:
+                stamps.append(seen.stamp)
+                positions.append(seen.pose_base_object.position)
+                recent = np.array(positions[-SETTLED_SAMPLES:])
+                spread = np.linalg.norm(recent - recent.mean(0), axis=-1).max()
+                if len(recent) == SETTLED_SAMPLES and spread < SETTLED_SPREAD_M:
+                    return
+            state = self.client.wait_until(state.stamp + 0.01)
+        raise NothingInSight(
+            f"The {self.spec.object_name} was seen {len(stamps)} times in {SETTLE_TIMEOUT_S:g} s and not at rest:"
+            " put it into the work area, in the camera's view."
+        )
+
+    def run(self, index: int, seed: int, show: Callable[[Tick], None]) -> Trial:
+        """One trial from the start pose, arm disarmed before and after; not yet judged."""
+        belief = LiftBelief(self.spec)
+        failure: str | None = None
+        faults_before = self.client.status().counters.faults
+        self.client.arm()
+        begin = self.client.latest().stamp
+
+        def finished(tick: Tick) -> bool:
+            show(tick)
+            return belief.watch(tick)
+
+        try:
+            self._loop.run(self.spec.horizon, finished, self._stop_asked)
+        except (StaleEstimate, BridgeFaulted) as error:
+            failure = str(error)
+        duration_s = self.client.latest().stamp - begin
+        self.client.stop()
+        return Trial(
+            index=index,
+            seed=seed,
+            success=None,
+            failure=failure or belief.explain(),
+            began_s=begin,
+            duration_s=duration_s,
+            believed_success=belief.done and failure is None,
+            faults=self.client.status().counters.faults - faults_before,
+            loop=self._loop.statistics,
+        )
+
+
+def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
+    """95 % interval of a success rate. Wilson, JASA 22 (1927)."""
+    if trials == 0:
+        return 0.0, 1.0
+    rate = successes / trials
+    centre = rate + z * z / (2 * trials)
+    spread = z * math.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def summary(trials: list[Trial], limit_violations: int, wall_s: float) -> dict[str, Any]:
+    """The report of all judged trials. cycle_time_s: mean robot time of the successful ones."""
+    judged = [trial for trial in trials if trial.success is not None]
+    successes = [trial for trial in judged if trial.success]
+    low, high = wilson_interval(len(successes), len(judged))
+    loop = LoopStatistics()
+    for trial in trials:
+        loop.add(trial.loop)
+    return {
+        "trials": len(judged),
+        "successes": len(successes),
+        "success_rate": len(successes) / len(judged) if judged else 0.0,
+        "wilson_low": low,
+        "wilson_high": high,
+        "limit_violations": limit_violations,
+        "clipped": loop.clipped,
+        "refused": loop.refused,
+        "faults": sum(trial.faults for trial in trials),
+        "cycle_time_s": float(np.mean([t.duration_s for t in successes])) if successes else None,
+        "loop_jitter_ms": loop.jitter_ms(),
+        "skipped_ticks": loop.skipped_ticks,
+        "object_age_s": float(np.mean(loop.object_age_s)) if loop.object_age_s else None,
+        "wall_s": round(wall_s, 1),
+        "finished_unix_s": round(time.time()),
+        "per_trial": [trial.as_dict() for trial in trials],
+    }
