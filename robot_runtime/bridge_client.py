@@ -51,12 +51,14 @@ class BridgeClient:
         self._commands = self._socket(zmq.DEALER, cell.command_endpoint)
         self._calling = threading.Lock()
         self._requests = 0
+        self._answered_turn = -1
         self._session: str | None = None
         self._on_state = on_state
         self._changed = threading.Condition()
         self._state: RobotState | None = None
         self._status: BridgeStatus | None = None
-        self._arrived_s = time.monotonic()
+        self._turn = -1
+        self._heard_s = self._advanced_s = time.monotonic()
         self._closing = False
         self._receiver = threading.Thread(target=self._receive, name="bridge-state", daemon=True)
         self._receiver.start()
@@ -79,25 +81,19 @@ class BridgeClient:
     # --- state ----------------------------------------------------------------------------------------------------
 
     def latest(self) -> RobotState:
-        """The newest robot state. Raises BridgeLost if none has come for a while."""
-        return self.wait_until(-np.inf)
+        """The newest robot state. Raises BridgeLost if the bridge has been silent for a while."""
+        return self._wait(lambda: True)[0]
 
     def status(self) -> BridgeStatus:
         """What the bridge was doing at the newest state."""
-        self.latest()
-        assert self._status is not None
-        return self._status
+        return self._wait(lambda: True)[1]
 
     def wait_until(self, robot_time: float) -> RobotState:
-        """The first state whose stamp is not before `robot_time` (seconds). Raises BridgeLost."""
-        with self._changed:
-            while True:
-                silent_s = time.monotonic() - self._arrived_s
-                if silent_s > REPLY_TIMEOUT_S:
-                    raise BridgeLost(self._lost(f"No robot state for {silent_s:.1f} s"))
-                if self._state is not None and self._state.stamp >= robot_time:
-                    return self._state
-                self._changed.wait(0.5)
+        """The first state whose stamp is not before `robot_time` (seconds).
+
+        Raises BridgeLost if the bridge is silent, BridgeFaulted if the arm is and robot time stands still.
+        """
+        return self._wait(lambda: self._state is not None and self._state.stamp >= robot_time)[0]
 
     def check(self) -> None:
         """Raise BridgeFaulted if the bridge has stopped the arm."""
@@ -201,19 +197,35 @@ class BridgeClient:
                     break
         if reply.get("error") is not None:
             raise BridgeRefused(reply["error"])
+        self._answered_turn = reply["turn"]
         return reply
 
     def _wait_for_mode(self, *wanted: str) -> None:
-        """Wait until the bridge has reached a mode; the request was accepted, so the next states show its progress."""
-        since = self._call("ping")["stamp"]
-        while True:
-            state = self.wait_until(since)
-            status = self.status()
-            if status.mode in wanted:
-                return
-            if status.mode == "faulted":
-                self.check()
-            since = state.stamp + 0.005
+        """Wait until the bridge has reached a mode after the last call. Raises BridgeFaulted."""
+        reached = wanted + ("faulted",)
+        status = self._wait(
+            lambda: self._turn > self._answered_turn and self._status is not None and self._status.mode in reached
+        )[1]
+        if status.mode not in wanted and status.fault is not None:
+            raise BridgeFaulted(f"{status.fault.cause} ({status.fault.name})")
+
+    def _wait(self, done: Callable[[], bool]) -> tuple[RobotState, BridgeStatus]:
+        """Wait for a state that satisfies `done`."""
+        with self._changed:
+            while True:
+                now_s = time.monotonic()
+                if self._state is not None and self._status is not None and done() and self._heard(now_s):
+                    return self._state, self._status
+                if not self._heard(now_s):
+                    raise BridgeLost(self._lost(f"Nothing for {now_s - self._heard_s:.1f} s"))
+                if now_s - self._advanced_s > REPLY_TIMEOUT_S:
+                    fault = self._status.fault if self._status is not None else None
+                    cause = f"{fault.cause} ({fault.name})" if fault is not None else "The arm's time stands still."
+                    raise BridgeFaulted(cause)
+                self._changed.wait(0.5)
+
+    def _heard(self, now_s: float) -> bool:
+        return now_s - self._heard_s <= REPLY_TIMEOUT_S
 
     def _lost(self, what: str) -> str:
         return (
@@ -238,7 +250,10 @@ class BridgeClient:
             if self._on_state is not None:
                 self._on_state(state, status)
             with self._changed:
-                self._state, self._status, self._arrived_s = state, status, time.monotonic()
+                self._heard_s = time.monotonic()
+                if self._state is None or state.stamp > self._state.stamp:
+                    self._advanced_s = self._heard_s
+                self._state, self._status, self._turn = state, status, message["turn"]
                 self._changed.notify_all()
         states.close(linger=0)
         beats.close(linger=0)

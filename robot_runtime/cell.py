@@ -43,13 +43,17 @@ class RobotSettings:
 
 @dataclass(frozen=True)
 class BridgeSettings:
-    """Where the bridge listens. `keys`: folder of the CURVE keys; null means the user's state folder, per cell name."""
+    """Where the bridge listens.
+
+    keys, flight_records: folders of the CURVE keys and of what the flight recorder writes; null means the user's state
+    folder, per cell name.
+    """
 
     host: str
     command_port: int
     state_port: int
     keys: str | None = None
-    flight_records: str = "flight_records"
+    flight_records: str | None = None
 
 
 @dataclass(frozen=True)
@@ -142,10 +146,18 @@ class Cell:
     @property
     def keys_folder(self) -> Path:
         """Folder of the CURVE keys that bridge and clients of this cell share."""
-        if self.bridge.keys is not None:
-            return Path(self.bridge.keys).expanduser()
+        return self._folder(self.bridge.keys, "keys")
+
+    @property
+    def flight_records_folder(self) -> Path:
+        """Folder the flight recorder writes to."""
+        return self._folder(self.bridge.flight_records, "flight_records")
+
+    def _folder(self, given: str | None, kind: str) -> Path:
+        if given is not None:
+            return Path(given).expanduser()
         state = Path(os.environ.get("XDG_STATE_HOME", "~/.local/state")).expanduser()
-        return state / "panda-jumpstart" / "keys" / self.name
+        return state / "panda-jumpstart" / kind / self.name
 
     @property
     def command_endpoint(self) -> str:

@@ -106,7 +106,7 @@ def encode(message: dict[str, Any]) -> bytes:
 def decode(packed: bytes) -> dict[str, Any]:
     """One message. Raises WireError for anything else."""
     try:
-        message = msgpack.unpackb(packed, raw=False, max_buffer_size=1 << 20)
+        message = msgpack.unpackb(packed, raw=False)
     except Exception as error:
         raise WireError("A message could not be read; are bridge and client the same version?") from error
     if not isinstance(message, dict):

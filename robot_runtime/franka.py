@@ -1,0 +1,260 @@
+"""The arm through franky: the only place, with gripper.py, that knows it. 1 kHz control runs in franky's own thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from contract.poses import Pose
+from robot_runtime.cell import Gains, MotionLimits, RobotSettings
+from robot_runtime.reference import Reference
+from safety.limits import TORQUE_RATE_NM_PER_MS, arm_limits
+
+FLANGE_TO_TCP_M = 0.1034
+"""Flange to the Franka Hand's tool centre point, along z (Franka Hand product manual)."""
+FLANGE_TO_TCP_RAD = -np.pi / 4
+"""The same hand is mounted turned by −45° about z."""
+HOMING_FRACTION = 0.12
+"""Of each joint limit during the drive to a joint pose; keeps the tool under about 0.25 m/s at arm's length."""
+JOINT_LIMIT_MARGIN_RAD = 0.1
+MAX_NULL_SPACE_TORQUE_NM = 5.0
+RECOVERY_WAIT_S = 2.0
+
+
+class ArmFault(RuntimeError):
+    """The arm or its connection failed. `name` is for programs, the text one sentence for people."""
+
+    def __init__(self, name: str, cause: str) -> None:
+        super().__init__(cause)
+        self.name = name
+
+
+@dataclass(frozen=True)
+class ArmState:
+    """What the arm measured at one instant, in the contract's frames and units (see contract.messages.RobotState)."""
+
+    stamp: float
+    q: np.ndarray
+    dq: np.ndarray
+    pose_base_tcp: Pose
+    v_base_tcp: np.ndarray
+    wrench_base: np.ndarray
+
+
+class Arm:
+    """One Franka arm. No call here blocks for longer than a few milliseconds, except `connect` and `recover`."""
+
+    def __init__(self, settings: RobotSettings, gains: Gains, limits: MotionLimits) -> None:
+        self._settings = settings
+        self._gains = gains
+        self._motion_limits = limits
+        self._limits = arm_limits(settings.model)
+        self._robot: Any = None
+        self._model: Any = None
+        self._motion: Any = None
+        self._stamp_offset_s = 0.0
+        self._last_stamp = 0.0
+
+    def connect(self) -> None:
+        """Open a connection (a new one after a lost one) and set every limit. Raises ArmFault."""
+        import franky
+
+        self._robot = None  # the old connection must be gone before the arm takes a new one
+        enforce = self._settings.realtime == "enforce"
+        realtime = franky.RealtimeConfig.Enforce if enforce else franky.RealtimeConfig.Ignore
+        with self._faults():
+            robot = franky.Robot(self._settings.address, realtime_config=realtime)
+            self._robot, self._model = robot, robot.model
+            self._set_limits()
+            self._check_tool()
+            stamp = robot.state.time.to_sec()
+        # A restarted arm counts from zero again; robot time must not run backwards.
+        self._stamp_offset_s = max(0.0, self._last_stamp - stamp) if self._last_stamp > stamp else 0.0
+
+    def read(self) -> ArmState:
+        """The newest state. Raises ArmFault when the connection is lost."""
+        import franky
+
+        with self._faults():
+            state = self._robot.state
+            jacobian = self._model.zero_jacobian(franky.Frame.EndEffector, state)
+        self._last_stamp = state.time.to_sec() + self._stamp_offset_s
+        dq = np.array(state.dq)
+        return ArmState(
+            stamp=self._last_stamp,
+            q=np.array(state.q),
+            dq=dq,
+            pose_base_tcp=_pose(state.O_T_EE),
+            v_base_tcp=jacobian @ dq,
+            wrench_base=np.array(state.O_F_ext_hat_K),
+        )
+
+    def start_impedance(self, state: ArmState) -> None:
+        """Hold the tool where it is with the cell's gains; `set_target` moves it. Raises ArmFault."""
+        import franky
+
+        lower, upper = self._limits.q_low, self._limits.q_high
+        posture = franky.PostureTask(
+            target=state.q, stiffness=self._gains.posture_nm_per_rad, max_torque=MAX_NULL_SPACE_TORQUE_NM
+        )
+        with self._faults():
+            motion = franky.CartesianImpedanceTrackingMotion(
+                translational_stiffness=self._gains.translational_n_per_m,
+                rotational_stiffness=self._gains.rotational_nm_per_rad,
+                posture_task=posture,
+                max_delta_tau=TORQUE_RATE_NM_PER_MS,
+                lower_joint_limits=lower,
+                upper_joint_limits=upper,
+                joint_limit_activation_distance=JOINT_LIMIT_MARGIN_RAD,
+            )
+            motion.set_reference(franky.CartesianReference(target=_affine(state.pose_base_tcp)))
+            self._robot.move(motion, asynchronous=True)
+        self._motion = motion
+
+    def set_target(self, reference: Reference) -> None:
+        """Give the running impedance controller its next reference."""
+        import franky
+
+        twist, acceleration = reference.twist_base_tcp, reference.acceleration_base_tcp
+        with self._faults():
+            self._motion.set_reference(
+                franky.CartesianReference(
+                    target=_affine(reference.pose_base_tcp),
+                    target_twist=franky.Twist(twist[:3], twist[3:]),
+                    target_acceleration=franky.TwistAcceleration(acceleration[:3], acceleration[3:]),
+                )
+            )
+
+    def start_joint_motion(self, q: np.ndarray) -> None:
+        """Start a slow drive to a joint pose. Raises ArmFault."""
+        import franky
+
+        with self._faults():
+            self._robot.move(franky.JointMotion(q.tolist()), asynchronous=True)
+        self._motion = None
+
+    def start_stop(self) -> None:
+        """Begin to bring the arm to rest, whatever moves it; `is_moving` tells when it is done."""
+        import franky
+
+        with self._faults():
+            if self._robot.is_in_control:
+                torque = self._motion is not None
+                stop = (
+                    franky.TorqueStopMotion(max_delta_tau=TORQUE_RATE_NM_PER_MS) if torque else franky.JointStopMotion()
+                )
+                self._robot.move(stop, asynchronous=True)
+
+    def is_moving(self) -> bool:
+        """Whether a motion is under control. Raises ArmFault with the reason if one ended badly."""
+        with self._faults():
+            # poll_motion tells whether the motion has finished (franky 2.0; its docstring says the opposite).
+            return not self._robot.poll_motion()
+
+    def allows(self, q: np.ndarray) -> bool:
+        """Whether a joint pose lies inside the arm's limits. Shape: (7,)"""
+        return bool((q > self._limits.q_low).all() and (q < self._limits.q_high).all())
+
+    def recover(self) -> None:
+        """Clear the arm's own errors, reconnecting if the connection was lost. Raises ArmFault if they remain."""
+        if self._robot is None:
+            self.connect()
+        try:
+            self.read()
+        except ArmFault:
+            self.connect()
+        with self._faults():
+            self._robot.recover_from_errors()
+            deadline = time.monotonic() + RECOVERY_WAIT_S
+            while self._robot.has_errors:  # recover_from_errors may return before the state is fresh
+                if time.monotonic() > deadline:
+                    raise ArmFault(
+                        "arm_errors_remain", f"The arm still reports errors: {self._robot.state.current_errors}."
+                    )
+                time.sleep(0.01)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._robot = self._model = self._motion = None
+
+    def _set_limits(self) -> None:
+        """Every limit and threshold of the connected arm; franky's defaults are not trusted."""
+        robot, limits, motion = self._robot, self._limits, self._motion_limits
+        torque, force = [motion.contact_torque_nm] * 7, [motion.contact_force_n] * 6
+        robot.set_collision_behavior(torque, force)
+        robot.set_load(0.0, [0.0, 0.0, 0.0], [0.0] * 9)
+        robot.relative_dynamics_factor = 1.0
+        for order, joints in (("velocity", limits.dq), ("acceleration", limits.ddq), ("jerk", limits.dddq)):
+            getattr(robot, f"joint_{order}_limit").set((HOMING_FRACTION * joints).tolist())
+        for part, values in (
+            ("translation", limits.translation),
+            ("rotation", limits.rotation),
+            ("elbow", limits.elbow),
+        ):
+            for order, value in zip(("velocity", "acceleration", "jerk"), values, strict=True):
+                getattr(robot, f"{part}_{order}_limit").set(HOMING_FRACTION * value)
+
+    def _check_tool(self) -> None:
+        """The tool frame must be the Franka Hand's: everything in the contract means that point."""
+        self._robot.set_ee(np.eye(4).flatten(order="F").tolist())
+        tool = _pose(self._robot.state.F_T_EE)
+        half = FLANGE_TO_TCP_RAD / 2
+        expected = Pose(np.array([0.0, 0.0, FLANGE_TO_TCP_M]), np.array([np.cos(half), 0.0, 0.0, np.sin(half)]))
+        off_m = float(np.linalg.norm(tool.position - expected.position))
+        off_rad = 2 * float(np.arccos(np.clip(abs(tool.quaternion @ expected.quaternion), 0.0, 1.0)))
+        if off_m > 1e-3 or off_rad > 1e-2:
+            raise ArmFault(
+                "wrong_tool",
+                f"The arm's tool frame is {1e3 * off_m:.1f} mm and {off_rad:.3f} rad away from the Franka Hand's; "
+                "choose the Franka Hand as end effector in Desk.",
+            )
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        """franky's exceptions as ArmFault."""
+        import franky
+
+        if self._robot is None and self._last_stamp > 0.0:
+            raise ArmFault("arm_unreachable", f"There is no connection to the arm at {self._settings.address}.")
+        try:
+            yield
+        except franky.NetworkException as error:
+            self._robot = None
+            raise ArmFault(
+                "arm_unreachable", f"The arm at {self._settings.address} does not answer: {error}."
+            ) from error
+        except franky.ControlException as error:
+            raise ArmFault("arm_reflex", f"The arm stopped itself: {_line(error)}.") from error
+        except franky.IncompatibleVersionException as error:
+            raise ArmFault(
+                "arm_version", f"The arm speaks another FCI version than the installed franky: {error}."
+            ) from error
+        except franky.RealtimeException as error:
+            raise ArmFault(
+                "no_realtime", f"{error}; use a PREEMPT_RT kernel, or `realtime: ignore` in the cell file."
+            ) from error
+        except (franky.CommandException, franky.InvalidOperationException, franky.ProtocolException) as error:
+            raise ArmFault("arm_refused", f"The arm refused a command: {_line(error)}.") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def _pose(affine: Any) -> Pose:
+    """franky's xyzw to the contract's wxyz."""
+    x, y, z, w = np.array(affine.quaternion).ravel()
+    quaternion = np.array([w, x, y, z])
+    return Pose(np.array(affine.translation).ravel(), quaternion / np.linalg.norm(quaternion))
+
+
+def _affine(pose: Pose) -> Any:
+    import franky
+
+    w, x, y, z = pose.quaternion
+    return franky.Affine(pose.position, np.array([x, y, z, w]))
