@@ -75,6 +75,9 @@ def serve(args: argparse.Namespace, stop: child.StopFlag) -> None:
     lens = scene.intrinsics(width, height)
     snapshots = SnapshotReceiver(context, args.snapshots)
     video = imageio.get_writer(args.video, fps=FRAME_RATE_HZ, macro_block_size=8) if args.video else None
+    mujoco.mj_forward(model, data)
+    renderer.render(data)  # The first picture compiles shaders; nobody should wait for that later.
+    snapshots.delivered()
     child.announce_ready()
     try:
         while not stop.is_set:

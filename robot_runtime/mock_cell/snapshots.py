@@ -25,7 +25,7 @@ class FrameClock:
         self._socket.bind(endpoint)
         self._frame = 0
         self._under_way = False
-        self._camera_is_there = False
+        self._camera_answers = False
 
     def after_step(self, stamp: float, qpos: np.ndarray) -> None:
         """Called once per control tick; blocks while a frame is due and the one before it is not delivered."""
@@ -34,6 +34,12 @@ class FrameClock:
         if due <= self._frame:
             return
         self._frame = due
+        if not self._camera_answers:
+            # It says so when it is ready; before that, and after it has gone, there is nothing to pace on.
+            self._read_answers()
+            self._under_way = False
+            if not self._camera_answers:
+                return
         if self._under_way and not self._delivered():
             return
         message = msgpack.packb({"frame": due, "stamp_s": stamp, "qpos": qpos.tolist()})
@@ -44,18 +50,17 @@ class FrameClock:
             self._under_way = False
 
     def _delivered(self) -> bool:
-        # Before the camera's first answer there is nothing to pace on: it may still be starting.
-        patience = _PATIENCE_S if self._camera_is_there else 0.0
-        if not self._socket.poll(int(patience * 1000)):
-            if self._camera_is_there:
-                logger.warning("The mock camera delivered nothing for %.0f s; physics goes on without it.", patience)
-            self._camera_is_there = False
-            return False
+        if self._socket.poll(int(_PATIENCE_S * 1000)):
+            self._read_answers()
+            return True
+        logger.warning("The mock camera delivered nothing for %.0f s; physics goes on without it.", _PATIENCE_S)
+        self._camera_answers = False
+        return False
+
+    def _read_answers(self) -> None:
         while self._socket.poll(0):
             self._socket.recv()
-        self._camera_is_there = True
-        self._under_way = False
-        return True
+            self._camera_answers, self._under_way = True, False
 
     def close(self) -> None:
         """Ends the link."""
@@ -78,7 +83,7 @@ class SnapshotReceiver:
         return message["frame"], message["stamp_s"], np.array(message["qpos"])
 
     def delivered(self) -> None:
-        """Lets the physics take its next frame."""
+        """Lets the physics hand over its next snapshot; said once at the start, too."""
         self._socket.send(b"")
 
     def close(self) -> None:
