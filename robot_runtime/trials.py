@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import numpy as np
 
 from contract.messages import GripperCommand, RobotState
 from contract.tasks import TaskSpec
-from robot_runtime.bridge_client import BridgeClient, BridgeFaulted
+from robot_runtime.bridge_client import BridgeClient, BridgeFaulted, BridgeLost, BridgeRefused
 from robot_runtime.loop import LoopStatistics, ObjectSource, PolicyLoop, StaleEstimate, Tick
 from robot_runtime.policy import Actor, PolicyRunner
 
@@ -50,6 +51,11 @@ class Trial:
     believed_success: bool
     faults: int
     loop: LoopStatistics
+
+    @staticmethod
+    def not_begun(index: int, seed: int, failure: str) -> Trial:
+        """A trial that failed before its first action."""
+        return Trial(index, seed, False, failure, 0.0, 0.0, False, 0, LoopStatistics())
 
     def judged(self, success: bool, success_stamp: float | None = None) -> Trial:
         """This trial with its verdict. success_stamp: robot time of the success, where known."""
@@ -116,7 +122,7 @@ class LiftBelief:
 
 
 class TrialRunner:
-    """Runs trials of one policy through one bridge. `stop_asked` is looked at on every tick."""
+    """Runs trials of one policy through one bridge."""
 
     def __init__(
         self,
@@ -124,10 +130,9 @@ class TrialRunner:
         objects: ObjectSource,
         spec: TaskSpec,
         actor: Actor,
-        stop_asked: Callable[[], bool] = lambda: False,
     ) -> None:
         self.client, self.spec = client, spec
-        self._objects, self._stop_asked = objects, stop_asked
+        self._objects = objects
         self._loop = PolicyLoop(client, objects, PolicyRunner(spec, actor))
 
     def go_to_start(self) -> RobotState:
@@ -167,8 +172,17 @@ class TrialRunner:
             " put it into the work area, in the camera's view."
         )
 
-    def run(self, index: int, seed: int, show: Callable[[Tick], None]) -> Trial:
-        """One trial from the start pose, arm disarmed before and after; not yet judged."""
+    def run(
+        self,
+        index: int,
+        seed: int,
+        show: Callable[[Tick], None] = lambda tick: None,
+        stop_asked: Callable[[], bool] = lambda: False,
+    ) -> Trial:
+        """One trial from the start pose, arm disarmed before and after; not yet judged.
+
+        show: called after every tick. stop_asked: looked at on every tick. Raises OperatorStopped, BridgeLost.
+        """
         belief = LiftBelief(self.spec)
         failure: str | None = None
         faults_before = self.client.status().counters.faults
@@ -180,9 +194,13 @@ class TrialRunner:
             return belief.watch(tick)
 
         try:
-            self._loop.run(self.spec.horizon, finished, self._stop_asked)
+            self._loop.run(self.spec.horizon, finished, stop_asked)
         except (StaleEstimate, BridgeFaulted) as error:
             failure = str(error)
+        except BaseException:
+            with contextlib.suppress(BridgeLost, BridgeRefused, BridgeFaulted):
+                self.client.stop()
+            raise
         duration_s = self.client.latest().stamp - begin
         self.client.stop()
         return Trial(

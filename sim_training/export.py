@@ -15,12 +15,23 @@ import numpy as np
 
 from contract import artifact
 from contract.tasks import TaskSpec
+from sim_training.networks import ActorCritic
 
 _PACKAGES = ("numpy", "torch", "mani_skill", "sapien")
 
 
 class ExportMismatch(RuntimeError):
     """What was written does not compute what was trained."""
+
+
+def export_policy(
+    folder: Path | str, spec: TaskSpec, model: ActorCritic, observations: Any, provenance: Mapping[str, Any]
+) -> Path:
+    """Writes what of a trained model runs on the robot. observations: golden ones. Shape: (n, policy_size)"""
+    seen, normaliser = slice(model.policy_size), model.normaliser
+    return export_artifact(
+        folder, spec, normaliser.mean[seen], normaliser.std[seen], model.actor, observations, provenance
+    )
 
 
 def export_artifact(

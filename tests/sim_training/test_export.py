@@ -13,7 +13,8 @@ from torch import nn
 from contract import artifact
 from contract.observation import observation_size
 from contract.tasks import LIFT_CUBE
-from sim_training.export import ExportMismatch, export_artifact
+from sim_training.export import ExportMismatch, export_artifact, export_policy
+from sim_training.networks import ActorCritic
 
 N = observation_size(LIFT_CUBE)
 
@@ -34,6 +35,18 @@ def test_torch_numpy_and_onnx_give_the_same_actions(tmp_path: Path) -> None:
     np.testing.assert_allclose(policy.act(observations.numpy()), expected, atol=1e-5)
     session = onnxruntime.InferenceSession(folder / "policy.onnx", providers=["CPUExecutionProvider"])
     np.testing.assert_allclose(session.run(None, {"observation": observations.numpy()})[0], expected, atol=1e-5)
+
+
+def test_the_exported_policy_is_the_mean_of_the_trained_one(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    model = ActorCritic(policy_size=N, observation_size=N + 16, action_size=7, hidden=32, log_std=-0.5)
+    torch.nn.init.normal_(model.actor[-1].weight, std=0.3)
+    batch = torch.randn(500, N + 16) * 2 + 1
+    model.normaliser.update(batch.mean(0), batch.var(0), len(batch))
+    folder = export_policy(tmp_path / "p", LIFT_CUBE, model, batch[:16, :N], {"seed": 1})
+    with torch.no_grad():
+        expected = model.mean(batch).clip(-1, 1).numpy()
+    np.testing.assert_allclose(artifact.load(folder, LIFT_CUBE).act(batch[:, :N].numpy()), expected, atol=1e-5)
 
 
 def test_provenance_says_command_commit_and_versions_without_the_place_it_was_made_at(tmp_path: Path) -> None:
