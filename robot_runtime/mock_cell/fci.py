@@ -10,12 +10,14 @@ import socket
 import time
 from typing import Any
 
+import numpy as np
 from franky_sim.franka_gripper_protocol import GripperCommandStatus, GripperState
 from franky_sim.franka_gripper_server import FrankaGripperServer
 from franky_sim.franka_robot_protocol import MoveCommandControllerMode
-from franky_sim.franka_robot_server import FrankaRobotServer
+from franky_sim.franka_robot_server import ControlMode, FrankaRobotServer
 from franky_sim.franka_server import BaseCommand
-from franky_sim.mujoco_simulator import FrankaMujocoRobot
+
+from robot_runtime.mock_cell.arm import STATE_RECORD, CellArm
 
 TICK_S = 0.001
 """The FCI's control period: one state and one physics step each."""
@@ -39,11 +41,9 @@ class RobotClock:
 class CellGripperServer(FrankaGripperServer):
     """Franka Hand whose grasp pushes with the force asked for, whatever the width, and that notices a lost object."""
 
-    def __init__(self, robot: FrankaMujocoRobot, hostname: str, clock: RobotClock) -> None:
+    def __init__(self, robot: CellArm, hostname: str, clock: RobotClock) -> None:
         super().__init__(robot, hostname)
         self._clock = clock
-        self._grasp_force_n: float | None = None
-        self._grasp_speed_m_s = 0.0
         self._is_grasping = False
 
     def start_grasp(
@@ -51,22 +51,21 @@ class CellGripperServer(FrankaGripperServer):
     ) -> None:
         """Closes at `speed` (each finger, at most the hand's own limit) and keeps pushing with `force`."""
         super().start_grasp(width, speed, force, epsilon_inner, epsilon_outer, *reply)
-        self._grasp_force_n = max(1.0, float(self._robot._hand_goal_force))
-        self._grasp_speed_m_s = max(0.005, float(self._robot._hand_goal_velocity))
+        self._robot.grasp = max(1.0, self._robot._hand_goal_force), max(0.005, self._robot._hand_goal_velocity)
 
     def start_move(self, *args: Any) -> None:
         """Releases whatever is held and moves to a width."""
-        self._grasp_force_n = None
+        self._robot.grasp = None
         super().start_move(*args)
 
     def start_homing(self, *args: Any) -> None:
         """Releases whatever is held and measures the stroke."""
-        self._grasp_force_n = None
+        self._robot.grasp = None
         super().start_homing(*args)
 
     def stop(self, command_id: int, tcp_socket: socket.socket) -> None:
         """Holds the present width; a command still under way is answered as aborted, so that nobody waits for ever."""
-        self._grasp_force_n = None
+        self._robot.grasp = None
         if self._pending_command_id is not None and self._pending_tcp_socket is not None:
             BaseCommand.send_response(
                 self._pending_tcp_socket,
@@ -78,19 +77,10 @@ class CellGripperServer(FrankaGripperServer):
             )
         super().stop(command_id, tcp_socket)
 
-    def apply_grasp_force(self) -> None:
-        """Before each physics step: constant closing force; damping makes the speed asked for its terminal velocity."""
-        robot = self._robot
-        damping = 0.21 if self._grasp_force_n is None else self._grasp_force_n / self._grasp_speed_m_s
-        for dof in robot._finger_dof_addrs:
-            robot.model.dof_damping[dof] = damping
-            if self._grasp_force_n is not None:
-                robot.data.qfrc_applied[dof] = -self._grasp_force_n
-
     def _get_state_bytes(self) -> bytes:
         width = self._robot.hand_width
         low, high = self._goal_width - self._goal_epsilon_inner, self._goal_width + self._goal_epsilon_outer
-        self._is_grasping = self._is_grasping and self._grasp_force_n is not None and low <= width <= high
+        self._is_grasping = self._is_grasping and self._robot.grasp is not None and low <= width <= high
         return GripperState(width, self._max_width, self._is_grasping, 20).pack()
 
     def _setup_udp_connection(self, network_udp_port: int) -> None:
@@ -106,10 +96,10 @@ class CellRobotServer(FrankaRobotServer):
     is not waited for: its last torque is held, as before.
     """
 
-    def __init__(self, robot: FrankaMujocoRobot, hostname: str, clock: RobotClock) -> None:
+    def __init__(self, robot: CellArm, hostname: str, clock: RobotClock) -> None:
         super().__init__(robot, [hostname])
         self._clock = clock
-        self._hostname = hostname
+        self._torque_state: tuple[int, np.ndarray] | None = None
         self._answered_tick: int | None = None
         self._silent_ticks = 0
 
@@ -149,3 +139,19 @@ class CellRobotServer(FrankaRobotServer):
             and self._answered_tick < self._clock.tick
             and (even_if_silent or self._silent_ticks < _SILENT_AFTER_TICKS)
         )
+
+    def _get_state_bytes(self) -> bytes:
+        motion = self.current_motion_id
+        if self._FrankaRobotServer__control_mode is not ControlMode.TORQUE:
+            self._torque_state = None
+            record = np.frombuffer(bytearray(super()._get_state_bytes()), STATE_RECORD)
+        elif self._torque_state is None or self._torque_state[0] != motion:
+            record = np.frombuffer(bytearray(super()._get_state_bytes()), STATE_RECORD)
+            self._torque_state = motion, record
+        else:
+            record = self._torque_state[1]
+            self.robot.write_torque_mode_state(record[0])
+            record[0]["tau_J_d"] = self._FrankaRobotServer__current_control_command.tau_J_d
+        # franky-sim reports the torque it applies, gravity included; nothing external acts unless something is touched.
+        record[0]["tau_ext_hat_filtered"] = 0.0
+        return record.tobytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import time
 
 import msgpack
@@ -11,6 +12,7 @@ from franky_sim.mujoco_simulator import MujocoSimulator
 
 from contract.tasks import LIFT_CUBE
 from robot_runtime.mock_cell import child, scene
+from robot_runtime.mock_cell.arm import CellArm
 from robot_runtime.mock_cell.fci import TICK_S, CellRobotServer, RobotClock
 from robot_runtime.mock_cell.referee import Referee
 from robot_runtime.mock_cell.snapshots import FrameClock
@@ -70,6 +72,7 @@ def serve(args: argparse.Namespace, stop: child.StopFlag) -> None:
     clock = RobotClock()
     with MujocoSimulator() as sim:
         robot = scene.populate(sim)
+        robot.__class__ = CellArm  # franky-sim makes its robots itself; ours only adds behaviour, no state of its own.
         server = CellRobotServer(robot, args.address, clock)
         server.init()
         sim.start()
@@ -77,7 +80,7 @@ def serve(args: argparse.Namespace, stop: child.StopFlag) -> None:
         scoring = ScoringSocket(context, args.scoring, referee)
         frames = FrameClock(context, args.snapshots)
         referee.reset(args.seed, False, clock.now_s)
-        sim.register_pre_step_callback(lambda _: server.gripper_server.apply_grasp_force())
+        gc.freeze()  # What lives for ever need not be looked through again.
         pace = RealTimePace()
         child.announce_ready()
         try:
