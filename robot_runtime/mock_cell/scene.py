@@ -204,6 +204,41 @@ def populate(sim: MujocoSimulator, distractors: int = 0) -> FrankaMujocoRobot:
     return robot
 
 
+def strip_visuals(sim: MujocoSimulator) -> None:
+    """Removes the robot's visual meshes, nine tenths of what there is to load, for a simulator that only computes."""
+    for body in sim.worldbody.iter("body"):
+        for geom in body.findall("geom"):
+            if geom.get("class") == "visual":
+                body.remove(geom)
+    asset = sim.scene.find("asset")
+    assert asset is not None
+    used = {geom.get("mesh") for geom in sim.worldbody.iter("geom")}
+    for mesh in asset.findall("mesh"):
+        if mesh.get("name") not in used:
+            asset.remove(mesh)
+
+
+def _coarsen_meshes(model: mujoco.MjModel, cell_m: float = 0.005, spare_below_faces: int = 5000) -> None:
+    """Merges vertices that share a cell of a grid and drops the triangles that vanish.
+
+    Six times fewer triangles: a third of the rendering time in software; the camera sees 3 mm per pixel.
+    """
+    for i in range(model.nmesh):
+        if model.mesh_facenum[i] < spare_below_faces:
+            continue
+        vertices = slice(model.mesh_vertadr[i], model.mesh_vertadr[i] + model.mesh_vertnum[i])
+        faces = slice(model.mesh_faceadr[i], model.mesh_faceadr[i] + model.mesh_facenum[i])
+        cells = np.floor(model.mesh_vert[vertices] / cell_m).astype(np.int64)
+        _, first, cell = np.unique(cells, axis=0, return_index=True, return_inverse=True)
+        merged = first[cell.reshape(-1)][model.mesh_face[faces]]
+        kept = (merged != np.roll(merged, 1, axis=1)).all(axis=1)
+        count = int(kept.sum())
+        normals = model.mesh_facenormal[faces][kept]
+        model.mesh_face[faces.start : faces.start + count] = merged[kept]
+        model.mesh_facenormal[faces.start : faces.start + count] = normals
+        model.mesh_facenum[i] = count
+
+
 def build_model(distractors: int = 0) -> mujoco.MjModel:
     """The scene compiled on its own, for rendering."""
     import mujoco
@@ -211,4 +246,6 @@ def build_model(distractors: int = 0) -> mujoco.MjModel:
 
     sim = MujocoSimulator()
     populate(sim, distractors)
-    return mujoco.MjModel.from_xml_string(ET.tostring(sim.scene, encoding="unicode"))
+    model = mujoco.MjModel.from_xml_string(ET.tostring(sim.scene, encoding="unicode"))
+    _coarsen_meshes(model)
+    return model

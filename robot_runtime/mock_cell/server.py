@@ -72,6 +72,7 @@ def serve(args: argparse.Namespace, stop: child.StopFlag) -> None:
     clock = RobotClock()
     with MujocoSimulator() as sim:
         robot = scene.populate(sim)
+        scene.strip_visuals(sim)
         robot.__class__ = CellArm  # franky-sim makes its robots itself; ours only adds behaviour, no state of its own.
         server = CellRobotServer(robot, args.address, clock)
         server.init()
