@@ -68,10 +68,10 @@ class TaskSpec:
     object_low_m: tuple[float, float]
     object_high_m: tuple[float, float]
     rate_hz: float = 20.0
-    horizon: int = 120
+    horizon: int = 100
     translation_scale_m: float = 0.012
     rotation_scale_rad: tuple[float, float, float] = (0.06, 0.06, 0.06)
-    gripper_threshold: float = 0.2
+    gripper_threshold: float = 0.3
     gripper_force_n: float = 30.0
     gripper_open_m: float = 0.08
     max_lead_m: float = 0.06

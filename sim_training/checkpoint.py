@@ -1,0 +1,128 @@
+"""What a training run leaves on disk: checkpoints that continue exactly, TensorBoard events, the report."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from sim_training import distributed
+
+if TYPE_CHECKING:
+    from sim_training.train import Progress, Trainer
+
+
+class NoCheckpoint(RuntimeError):
+    """There is nothing to resume from: start without --resume, or name the folder of an earlier run with --out."""
+
+
+class CheckpointOfAnotherRun(RuntimeError):
+    """The checkpoint was made with other settings; resume with the settings it was started with."""
+
+
+class StopRequest:
+    """Remembers that the user asked to stop, so that the iteration under way can be finished and saved."""
+
+    def __init__(self, *signals: signal.Signals):
+        self.requested = False
+        for number in signals:
+            signal.signal(number, self._remember)
+
+    def _remember(self, *_: Any) -> None:
+        self.requested = True
+
+
+class Log:
+    """TensorBoard events in the run's folder."""
+
+    def __init__(self, folder: Path):
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder))
+
+    def write(self, step: int, figures: dict[str, float]) -> None:
+        """Every figure at this environment step."""
+        for name, value in figures.items():
+            self._writer.add_scalar(name, value, step)
+
+
+def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Write beside, then rename: a killed process leaves the old file or the new one, never half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(path.suffix + ".part")
+    write(part)
+    os.replace(part, path)
+
+
+# Settings that may change between a run and its continuation.
+_FREE = {"resume", "report", "out", "video", "total_steps", "checkpoint_every"}
+
+
+def _settings(trainer: Trainer) -> dict[str, str]:
+    return {k: str(v) for k, v in asdict(trainer.config).items() if k not in _FREE - {"total_steps"}}
+
+
+def _path(trainer: Trainer, iteration: int) -> Path:
+    return trainer.config.out / "checkpoints" / f"{iteration:06d}-rank{trainer.rank}of{trainer.world}.pt"
+
+
+def save(trainer: Trainer) -> None:
+    """Every rank writes its own file; the two newest complete sets are kept."""
+    iteration = trainer.progress.iteration
+    simulation = trainer.task_env.continuation_state()
+    state = {
+        "settings": _settings(trainer),
+        "model": trainer.model.state_dict(),
+        "optimiser": trainer.optimiser.state_dict(),
+        "progress": asdict(trainer.progress),
+        "jump_start": {"history": trainer.jump_start.history, "active": trainer.jump_start.active},
+        "observation": trainer.observation,
+        "simulation": simulation,
+        "torch_random": torch.get_rng_state(),
+    }
+    _write_whole(_path(trainer, iteration), lambda path: torch.save(state, path))
+    distributed.any_rank(False)
+    kept = sorted({p.name[:6] for p in _path(trainer, 0).parent.glob("*.pt")})[-2:]
+    for old in _path(trainer, 0).parent.glob(f"*-rank{trainer.rank}of{trainer.world}.pt"):
+        if old.name[:6] not in kept:
+            old.unlink()
+
+
+def _newest_complete(trainer: Trainer) -> int:
+    """The last iteration of which every rank's file is there."""
+    folder = trainer.config.out / "checkpoints"
+    iterations = sorted({int(p.name[:6]) for p in folder.glob(f"*of{trainer.world}.pt")}, reverse=True)
+    for iteration in iterations:
+        ranks = [folder / f"{iteration:06d}-rank{r}of{trainer.world}.pt" for r in range(trainer.world)]
+        if all(path.exists() for path in ranks):
+            return iteration
+    raise NoCheckpoint(f"{folder}: {NoCheckpoint.__doc__}")
+
+
+def load_newest(trainer: Trainer) -> None:
+    """Put the trainer exactly where the newest complete checkpoint left it. Raises NoCheckpoint, CheckpointOfAnotherRun."""
+    state = torch.load(_path(trainer, _newest_complete(trainer)), weights_only=True)
+    if state["settings"] != _settings(trainer):
+        changed = sorted(k for k, v in _settings(trainer).items() if state["settings"].get(k) != v)
+        raise CheckpointOfAnotherRun(f"{CheckpointOfAnotherRun.__doc__} Changed: {', '.join(changed)}.")
+    trainer.model.load_state_dict(state["model"])
+    trainer.optimiser.load_state_dict(state["optimiser"])
+    for name, value in state["progress"].items():
+        setattr(trainer.progress, name, value)
+    trainer.jump_start.history = state["jump_start"]["history"]
+    trainer.jump_start.active = state["jump_start"]["active"]
+    trainer.observation = state["observation"]
+    trainer.task_env.continue_from(state["simulation"])
+    torch.set_rng_state(state["torch_random"])
+
+
+def write_report(path: Path, progress: Progress) -> None:
+    """The key figures: `eval_success`, `env_steps`, `wall_s`, and the rest of the progress."""
+    text = json.dumps(asdict(progress) | {"eval_success": progress.best_success}, indent=1)
+    _write_whole(path, lambda part: part.write_text(text))

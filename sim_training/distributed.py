@@ -1,0 +1,60 @@
+"""The few collective operations training needs; each is the identity when there is one process."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def start() -> None:
+    """Join the group torchrun made, if any; one thread a process, since there is one process a core."""
+    torch.set_num_threads(1)
+    if "WORLD_SIZE" in os.environ and not dist.is_initialized():
+        dist.init_process_group("gloo")
+
+
+def finish() -> None:
+    """Leave the group."""
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
+def rank_and_world() -> tuple[int, int]:
+    """This process's number and how many there are."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def total(x: Tensor) -> Tensor:
+    """Sum over ranks."""
+    if dist.is_initialized():
+        x = x.clone()
+        dist.all_reduce(x)
+    return x
+
+
+def any_rank(flag: bool) -> bool:
+    """True everywhere if true anywhere."""
+    return bool(total(torch.tensor(float(flag))) > 0)
+
+
+def broadcast(model: nn.Module) -> None:
+    """Rank 0's weights to all."""
+    if dist.is_initialized():
+        for tensor in model.state_dict().values():
+            dist.broadcast(tensor, 0)
+
+
+def average_gradients(model: nn.Module) -> None:
+    """One all-reduce of all gradients together."""
+    if not dist.is_initialized():
+        return
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))

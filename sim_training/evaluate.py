@@ -1,0 +1,68 @@
+"""Success of a policy's mean action over many episodes, under stock physics, with a short video."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sim_training import distributed
+from sim_training.envs import make_task
+from sim_training.networks import ActorCritic
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """success: share of episodes that succeeded. observations: (K, n) deployable observations met on the way."""
+
+    success: float
+    episodes: int
+    observations: Tensor
+
+
+class Evaluator:
+    """Holds the evaluation environments, made at first use and kept."""
+
+    def __init__(self, task_name: str, episodes: int, rank: int, world: int):
+        self._task_name, self._rank = task_name, rank
+        self._count = episodes // world + (1 if rank < episodes % world else 0)
+        self._env = None
+
+    @torch.no_grad()
+    def run(self, model: ActorCritic, seed: int, video: Path | None = None) -> EvaluationResult:
+        """One episode in every environment. The same seed gives the same episodes."""
+        if self._env is None:
+            self._env = make_task(self._task_name, self._count, physics="stock")
+        env = self._env
+        torch.manual_seed(seed + self._rank)
+        observation, _ = env.reset(seed=[seed + 10_000 * self._rank + i for i in range(self._count)])
+        succeeded = torch.zeros(self._count, dtype=torch.bool, device=observation.device)
+        met = []
+        for step in range(env.unwrapped.card.horizon):
+            if step % 5 == 0:
+                met.append(observation[:4, : model.policy_size].clone())
+            observation, _, _, _, info = env.step(model.mean(observation))
+            succeeded |= info["success"]
+        if video is not None:
+            record_video(self._task_name, model, seed, video)
+        counts = distributed.total(torch.stack([succeeded.sum().float(), torch.tensor(float(self._count))]))
+        return EvaluationResult(float(counts[0] / counts[1]), int(counts[1]), torch.cat(met))
+
+
+@torch.no_grad()
+def record_video(task_name: str, model: ActorCritic, seed: int, path: Path) -> None:
+    """One episode as an MP4, four frames a second of simulated time, drawn by the software renderer where there is no GPU."""
+    import imageio.v3 as iio
+
+    env = make_task(task_name, 1, physics="stock", render_mode="rgb_array")
+    observation, _ = env.reset(seed=seed)
+    frames = []
+    for step in range(env.unwrapped.card.horizon):
+        observation, *_ = env.step(model.mean(observation))
+        if step % 5 == 0:
+            frames.append(env.render()[0].cpu().numpy())
+    env.close()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    iio.imwrite(path, frames, fps=4, macro_block_size=1)

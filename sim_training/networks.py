@@ -1,0 +1,80 @@
+"""Actor, critic and the running normaliser of what they see."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Normal
+
+
+def mlp(sizes: list[int], last_gain: float) -> nn.Sequential:
+    """Linear layers with tanh between them, orthogonal weights, zero biases."""
+    layers: list[nn.Module] = []
+    for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        linear = nn.Linear(n_in, n_out)
+        last = i == len(sizes) - 2
+        nn.init.orthogonal_(linear.weight, last_gain if last else math.sqrt(2))
+        nn.init.zeros_(linear.bias)
+        layers += [linear] if last else [linear, nn.Tanh()]
+    return nn.Sequential(*layers)
+
+
+class Normaliser(nn.Module):
+    """Running mean and variance over everything seen; clips to ten standard deviations."""
+
+    mean: Tensor
+    variance: Tensor
+    count: Tensor
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("variance", torch.ones(size))
+        self.register_buffer("count", torch.tensor(1e-4, dtype=torch.float64))
+
+    def update(self, mean: Tensor, variance: Tensor, count: float) -> None:
+        """Merge the statistics of a batch (Chan et al. 1979). Shapes: (n,), (n,)"""
+        total = self.count + count
+        delta = mean - self.mean
+        share = (count / total).float()
+        self.variance = (
+            self.variance * (1 - share) + variance * share + delta.square() * share * (self.count / total).float()
+        )
+        self.mean = self.mean + delta * share
+        self.count = total
+
+    @property
+    def std(self) -> Tensor:
+        """What is divided by; never zero. Shape: (n,)"""
+        return torch.sqrt(self.variance + 1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape: (..., n)"""
+        return torch.clip((x - self.mean) / self.std, -10.0, 10.0)
+
+
+class ActorCritic(nn.Module):
+    """The actor sees the first `policy_size` numbers of an observation, the critic all of them."""
+
+    def __init__(self, policy_size: int, observation_size: int, action_size: int, hidden: int, log_std: float):
+        super().__init__()
+        self.policy_size = policy_size
+        self.normaliser = Normaliser(observation_size)
+        self.actor = mlp([policy_size, hidden, hidden, action_size], last_gain=0.5)
+        self.critic = mlp([observation_size, hidden, hidden, 1], last_gain=1.0)
+        self.log_std = nn.Parameter(torch.full((action_size,), log_std))
+
+    def mean(self, observation: Tensor) -> Tensor:
+        """Mean action. Shape: (..., observation_size) -> (..., action_size)"""
+        return self.actor(self.normaliser(observation)[..., : self.policy_size])
+
+    def value(self, observation: Tensor) -> Tensor:
+        """Expected return. Shape: (..., observation_size) -> (...)"""
+        return self.critic(self.normaliser(observation))[..., 0]
+
+    def distribution(self, observation: Tensor) -> Normal:
+        """Independent Gaussians around the mean action."""
+        mean = self.mean(observation)
+        return Normal(mean, self.log_std.exp().expand_as(mean), validate_args=False)

@@ -1,0 +1,1 @@
+"""Teachers: where guidance comes from. Synthetic ones say so in their name."""

@@ -1,0 +1,333 @@
+"""PPO with pluggable guidance, readable from top to bottom. Started by `launch/train_sim.sh`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import tyro
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from contract.tasks import TaskSpec, task
+from sim_training import checkpoint, distributed
+from sim_training.envs import make_task
+from sim_training.evaluate import Evaluator
+from sim_training.export import export_policy
+from sim_training.guidance.losses import directional_loss
+from sim_training.guidance.queries import GuidanceTargets
+from sim_training.guidance.schedule import JumpStart, ScheduleConfig
+from sim_training.networks import ActorCritic
+from sim_training.teachers.scripted import ScriptedLiftTeacher
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of one training run; the batch is `world size * num_envs * rollout` steps."""
+
+    task: str = "lift_cube"
+    """name of a task card"""
+    algo: Literal["ppo", "vlajs"] = "vlajs"
+    """vlajs adds sparse, transient directional guidance to ppo"""
+    seed: int = 0
+    """of everything random"""
+    total_steps: int = 2_000_000
+    """environment steps over all ranks"""
+    num_envs: int = 128
+    """environments in this process"""
+    physics: Literal["stock", "fast"] = "fast"
+    """solver preset trained under; evaluation is always under stock physics"""
+    rollout: int = 50
+    """steps per environment and iteration"""
+    epochs: int = 5
+    """passes over each batch"""
+    minibatches: int = 8
+    """gradient steps per pass"""
+    learning_rate: float = 7e-4
+    """Adam, annealed linearly to a tenth"""
+    gamma: float = 0.97
+    """discount a tick"""
+    gae_lambda: float = 0.95
+    """of generalised advantage estimation"""
+    clip: float = 0.2
+    """PPO ratio clip"""
+    entropy: float = 0.0
+    """entropy bonus"""
+    value_weight: float = 1.0
+    """of the critic's squared error"""
+    max_grad_norm: float = 0.5
+    """global norm that gradients are shortened to"""
+    target_kl: float = 0.1
+    """a larger step ends the iteration's updates"""
+    log_std: float = -0.5
+    """initial exploration, logarithm of the standard deviation of an action in [-1, 1]"""
+    hidden: int = 128
+    """units in each of two hidden layers"""
+    spread: int = 5
+    """control steps one teacher answer guides (D in VLAJS)"""
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    """when the teacher is asked, and when it is let go"""
+    eval_every: int = 20
+    """iterations between evaluations"""
+    eval_episodes: int = 256
+    """episodes an evaluation, randomisation on"""
+    stop_at: float = 0.985
+    """evaluation success that ends training early; above 1 trains to the end"""
+    checkpoint_every: int = 10
+    """iterations between checkpoints"""
+    out: Path = Path("runs/lift_cube")
+    """folder of checkpoints, TensorBoard events, videos and the artifact"""
+    resume: bool = False
+    """continue exactly from the newest checkpoint in `out`"""
+    video: bool = True
+    """record one episode at each evaluation"""
+    report: Path | None = None
+    """JSON file for the key figures"""
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The task card."""
+        return task(self.task)
+
+
+@dataclass
+class Progress:
+    """Where a run stands; part of every checkpoint, with the ledger of what guidance cost."""
+
+    iteration: int = 0
+    env_steps: int = 0
+    wall_s: float = 0.0
+    best_success: float = -1.0
+    eval_success: float = -1.0
+    teacher_calls: int = 0
+    guided_steps: int = 0
+    switched_off_at: int = -1
+
+
+class Rollout:
+    """One iteration's experience. Shapes: (T, N, ...)"""
+
+    def __init__(self, length: int, count: int, observation_size: int, action_size: int, device: torch.device):
+        self.observation = torch.zeros(length, count, observation_size, device=device)
+        self.action = torch.zeros(length, count, action_size, device=device)
+        self.log_prob, self.reward, self.value, self.bootstrap = torch.zeros(4, length, count, device=device)
+        self.done = torch.zeros(length, count, dtype=torch.bool, device=device)
+
+    def advantages(self, next_value: Tensor, gamma: float, gae_lambda: float) -> Tensor:
+        """Generalised advantage estimates; an episode cut by time is continued by the critic. Shape: (T, N)"""
+        advantage = torch.zeros_like(self.reward)
+        running = torch.zeros_like(next_value)
+        for t in reversed(range(len(self.reward))):
+            following = torch.where(self.done[t], self.bootstrap[t], next_value)
+            delta = self.reward[t] + gamma * following - self.value[t]
+            running = delta + gamma * gae_lambda * running * ~self.done[t]
+            advantage[t] = running
+            next_value = self.value[t]
+        return advantage
+
+
+class Trainer:
+    """Everything one rank holds; `train` is the story."""
+
+    def __init__(self, config: Config):
+        self.config, self.spec = config, config.spec
+        self.rank, self.world = distributed.rank_and_world()
+        torch.manual_seed(config.seed)
+        self.env = make_task(config.task, config.num_envs, physics=config.physics)
+        self.task_env = self.env.unwrapped
+        self.device = self.task_env.device
+        observation, _ = self.env.reset(seed=[config.seed * 10_000 + self.rank * 1_000 + i for i in range(config.num_envs)])
+        self.model = ActorCritic(
+            self.task_env.policy_size, observation.shape[-1], 7, config.hidden, config.log_std
+        ).to(self.device)
+        distributed.broadcast(self.model)
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, eps=1e-5)
+        self.teacher = ScriptedLiftTeacher()
+        self.jump_start = JumpStart(config.schedule, active=config.algo == "vlajs")
+        self.progress = Progress()
+        self.evaluator = Evaluator(config.task, config.eval_episodes, self.rank, self.world)
+        torch.manual_seed(config.seed * 1_000 + self.rank)
+        # Episodes begin apart, so that every rollout holds beginnings and ends alike.
+        groups = torch.arange(config.num_envs, device=self.device) % 4
+        self.task_env._elapsed_steps[:] = (groups * self.spec.horizon // 4).to(self.task_env._elapsed_steps.dtype)
+        self.task_env._measured_at[:] = self.task_env._elapsed_steps
+        self.observation = observation
+
+    @torch.no_grad()
+    def collect(self) -> tuple[Rollout, GuidanceTargets, dict[str, float]]:
+        """Run the policy for one rollout, asking the teacher where the plan says so."""
+        config = self.config
+        rollout = Rollout(config.rollout, config.num_envs, self.observation.shape[-1], 7, self.device)
+        guidance = GuidanceTargets(
+            self.spec, config.rollout, config.num_envs, self.jump_start.calls, config.spread, self.device
+        )
+        self.progress.teacher_calls += len(guidance.query_steps) * config.num_envs * self.world
+        finished, succeeded = 0.0, 0.0
+        for t in range(config.rollout):
+            if t in guidance.query_steps:
+                state = self.task_env.truth
+                guidance.add(t, self.teacher.delta(state.tcp, state.cube, state.grasped))
+            distribution = self.model.distribution(self.observation)
+            action = distribution.sample()
+            rollout.observation[t], rollout.action[t] = self.observation, action
+            rollout.log_prob[t] = distribution.log_prob(action).sum(-1)
+            rollout.value[t] = self.model.value(self.observation)
+            self.observation, reward, _, truncated, info = self.env.step(action)
+            # Returns of order one whatever the discount, so that the critic needs no normaliser of its own.
+            rollout.reward[t] = reward * (1 - config.gamma)
+            rollout.done[t] = truncated
+            if truncated.any():
+                rollout.bootstrap[t] = self.model.value(self.observation)
+                guidance.end_episodes(t, truncated)
+                finished += float(truncated.sum())
+                succeeded += float((truncated & info["success"]).sum())
+                self.observation, _ = self.env.reset(options={"env_idx": truncated.nonzero()[:, 0]})
+        self.progress.guided_steps += int(distributed.total(guidance.valid.sum().float()))
+        self.progress.env_steps += config.rollout * config.num_envs * self.world
+        figures = torch.tensor([rollout.reward.mean() / (1 - config.gamma), finished, succeeded])
+        figures = distributed.total(figures)
+        mean_reward = float(figures[0]) / self.world
+        self.jump_start.record(mean_reward)
+        if not self.jump_start.active and self.progress.switched_off_at < 0 and config.algo == "vlajs":
+            self.progress.switched_off_at = self.progress.env_steps
+        success = float(figures[2] / figures[1].clamp(min=1))
+        return rollout, guidance, {"rollout/reward": mean_reward, "rollout/success": success}
+
+    def update(self, rollout: Rollout, guidance: GuidanceTargets, weight: float) -> dict[str, float]:
+        """PPO's epochs over one rollout, with the guidance loss on the actor's mean."""
+        config, model = self.config, self.model
+        with torch.no_grad():
+            advantage = rollout.advantages(model.value(self.observation), config.gamma, config.gae_lambda)
+        batch = {
+            "observation": rollout.observation.flatten(0, 1),
+            "action": rollout.action.flatten(0, 1),
+            "log_prob": rollout.log_prob.flatten(),
+            "advantage": advantage.flatten(),
+            "return": (advantage + rollout.value).flatten(),
+            "target": guidance.targets.flatten(0, 1),
+            "valid": guidance.valid.flatten(),
+        }
+        size = len(batch["log_prob"])
+        step = size // config.minibatches
+        lr = config.learning_rate * max(0.1, 1 - self.progress.env_steps / config.total_steps)
+        self.optimiser.param_groups[0]["lr"] = lr
+        losses: dict[str, float] = {"train/learning_rate": lr}
+        for _ in range(config.epochs):
+            order = torch.randperm(size, device=self.device)
+            kl_sum = 0.0
+            for start in range(0, size, step):
+                rows = order[start : start + step]
+                losses_now = self._gradient_step({k: v[rows] for k, v in batch.items()}, weight)
+                kl_sum += losses_now["train/kl"]
+                losses |= losses_now
+            if kl_sum / config.minibatches > config.target_kl:
+                break
+        self._update_normaliser(batch["observation"])
+        return losses
+
+    def _gradient_step(self, batch: dict[str, Tensor], weight: float) -> dict[str, float]:
+        config, model = self.config, self.model
+        distribution = model.distribution(batch["observation"])
+        log_prob = distribution.log_prob(batch["action"]).sum(-1)
+        log_ratio = log_prob - batch["log_prob"]
+        ratio = log_ratio.exp()
+        advantage = batch["advantage"]
+        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        clipped = torch.clip(ratio, 1 - config.clip, 1 + config.clip)
+        policy_loss = -torch.minimum(advantage * ratio, advantage * clipped).mean()
+        value_loss = 0.5 * (model.value(batch["observation"]) - batch["return"]).square().mean()
+        entropy = distribution.entropy().sum(-1).mean()
+        loss = policy_loss + config.value_weight * value_loss - config.entropy * entropy
+        guidance_loss = torch.zeros(())
+        if weight > 0:
+            guidance_loss = directional_loss(distribution.mean, batch["target"], batch["valid"])
+            loss = loss + weight * guidance_loss
+        self.optimiser.zero_grad()
+        loss.backward()
+        distributed.average_gradients(model)
+        nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
+        self.optimiser.step()
+        kl = distributed.total(((ratio - 1) - log_ratio).mean().detach()) / self.world
+        return {
+            "train/policy_loss": float(policy_loss),
+            "train/value_loss": float(value_loss),
+            "train/guidance_loss": float(guidance_loss),
+            "train/entropy": float(entropy),
+            "train/kl": float(kl),
+        }
+
+    @torch.no_grad()
+    def _update_normaliser(self, observation: Tensor) -> None:
+        mean = distributed.total(observation.mean(0)) / self.world
+        square = distributed.total(observation.square().mean(0)) / self.world
+        # Statistics freeze once a tenth of training has shaped them: a moving input would undo what was learnt.
+        if self.progress.env_steps <= 0.1 * self.config.total_steps:
+            self.model.normaliser.update(mean, square - mean.square(), len(observation) * self.world)
+
+    def evaluate(self) -> float:
+        """Success over `eval_episodes` under stock physics; the best so far becomes the artifact."""
+        config, progress = self.config, self.progress
+        video = config.out / "videos" / f"{progress.env_steps:09d}.mp4" if config.video and self.rank == 0 else None
+        with torch.random.fork_rng():
+            result = self.evaluator.run(self.model, seed=config.seed + 1_000_000, video=video)
+        progress.eval_success = result.success
+        if result.success > progress.best_success:
+            progress.best_success = result.success
+            if self.rank == 0:
+                export_policy(config.out / "policy", self.spec, self.model, result.observations, self.provenance())
+        return result.success
+
+    def provenance(self) -> dict[str, Any]:
+        """What made this policy, for its artifact."""
+        settings = json.loads(json.dumps(asdict(self.config), default=str))
+        return asdict(self.progress) | {"settings": settings, "seed": self.config.seed, "world_size": self.world}
+
+
+def train(config: Config) -> Progress:
+    """Train one policy; returns where it ended. Ctrl-C saves and stops."""
+    distributed.start()
+    trainer = Trainer(config)
+    stop = checkpoint.StopRequest(signal.SIGINT, signal.SIGTERM)
+    if config.resume:
+        checkpoint.load_newest(trainer)
+    progress, started = trainer.progress, time.monotonic() - trainer.progress.wall_s
+    log = checkpoint.Log(config.out) if trainer.rank == 0 else None
+    bar = tqdm(total=config.total_steps, initial=progress.env_steps, unit="step", disable=trainer.rank != 0)
+    done = False
+    while not done and progress.env_steps < config.total_steps:
+        weight = trainer.jump_start.weight
+        rollout, guidance, figures = trainer.collect()
+        figures |= trainer.update(rollout, guidance, weight)
+        progress.iteration += 1
+        progress.wall_s = time.monotonic() - started
+        if progress.iteration % config.eval_every == 0 or progress.env_steps >= config.total_steps:
+            figures["eval/success"] = trainer.evaluate()
+            done = figures["eval/success"] >= config.stop_at
+        figures |= {f"guidance/{k}": getattr(progress, k) for k in ("teacher_calls", "guided_steps")}
+        figures["guidance/weight"] = weight
+        if log:
+            log.write(progress.env_steps, figures)
+        bar.update(progress.env_steps - bar.n)
+        bar.set_postfix_str(
+            f"success {figures['rollout/success']:.2f} reward {figures['rollout/reward']:.2f} eval {progress.eval_success:.3f}"
+        )
+        stopping = distributed.any_rank(stop.requested)
+        if stopping or done or progress.iteration % config.checkpoint_every == 0:
+            checkpoint.save(trainer)
+        if stopping:
+            break
+    progress.wall_s = time.monotonic() - started
+    bar.close()
+    if trainer.rank == 0 and config.report:
+        checkpoint.write_report(config.report, progress)
+    distributed.finish()
+    return progress
+
+
+if __name__ == "__main__":
+    train(tyro.cli(Config, description=__doc__))
