@@ -142,6 +142,7 @@ class BridgeClient:
     def recover(self) -> None:
         """Clear latched faults after their cause has been removed. The arm is disarmed afterwards."""
         self._call_leased("recover")
+        self._advanced_s = time.monotonic()  # an arm that was lost has only now come back
         self._wait_for_mode("disarmed")
 
     # --- connection -----------------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ import signal
 import sys
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -84,10 +83,14 @@ class BridgeServer:
         self._arm = Arm(cell.robot, cell.gains, cell.limits)
         self._gripper = Gripper(cell.robot.address, lambda: self._now)
         self._open_sockets()
-        self._arm.connect()
-        self._arm_state = self._arm.read()
-        self._now = self._arm_state.stamp
-        self._gripper.connect()
+        try:
+            self._arm.connect()
+            self._arm_state = self._arm.read()
+            self._now = self._arm_state.stamp
+            self._gripper.connect()
+        except BaseException:
+            self._close_sockets()
+            raise
         self._state = self._contract_state(self._arm_state)
         self._reference = self._fresh_reference()
         self._previous = self._start_setpoint()
@@ -194,8 +197,8 @@ class BridgeServer:
                 self._arm.start_stop()
                 self._homing_raised = True
         elif self._homing_q is not None and not self._arm.is_moving():
-            self._arm.start_joint_motion(self._homing_q)
-            self._homing_q, self._homing_goal = None, self._homing_q
+            self._homing_goal, self._homing_q = self._homing_q, None
+            self._arm.start_joint_motion(self._homing_goal)
         elif self._homing_q is None and not self._arm.is_moving():
             missing = float(np.abs(self._arm_state.q - self._homing_goal).max())
             if missing > HOMING_DONE_RAD:
@@ -477,6 +480,19 @@ class BridgeServer:
         self._close_sockets()
 
 
+START_ERRORS = (CellError, BridgeStartError, ArmFault, GripperUnreachable, wire.KeysMissing)
+"""What keeps a bridge from starting; each is one sentence."""
+
+
+def serve(cell: Cell) -> None:
+    """Serve one cell's arm until SIGINT or SIGTERM. Raises one of START_ERRORS."""
+    server = BridgeServer(cell)
+    signal.signal(signal.SIGINT, server.finish)
+    signal.signal(signal.SIGTERM, server.finish)
+    print(f"bridge: serving {cell.robot.address} ({cell.robot.model}) at {cell.command_endpoint}", flush=True)
+    server.run()
+
+
 @dataclass(frozen=True)
 class Arguments:
     """Serve one cell's arm until interrupted."""
@@ -487,17 +503,10 @@ class Arguments:
 
 def main() -> None:
     """Start the bridge; one sentence and exit code 1 if it cannot."""
-    arguments = tyro.cli(Arguments)
     try:
-        cell = load_cell(Path(arguments.cell) if "/" in arguments.cell else arguments.cell)
-        server = BridgeServer(cell)
-    except (CellError, BridgeStartError, ArmFault, GripperUnreachable, wire.KeysMissing) as error:
-        print(f"bridge: {error}", file=sys.stderr)
-        sys.exit(1)
-    signal.signal(signal.SIGINT, server.finish)
-    signal.signal(signal.SIGTERM, server.finish)
-    print(f"bridge: serving {cell.robot.address} ({cell.robot.model}) at {cell.command_endpoint}", flush=True)
-    server.run()
+        serve(load_cell(tyro.cli(Arguments).cell))
+    except START_ERRORS as error:
+        sys.exit(f"bridge: {error}")
 
 
 if __name__ == "__main__":

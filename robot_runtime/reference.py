@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from contract.poses import Pose, quat_from_axis_angle, quat_multiply, rotation_between, slerp
+from contract.poses import Pose, quat_from_axis_angle, quat_multiply, rotation_between
 
 SMOOTHING_RAD_S = 60.0
 """Natural frequency of the critically damped smoothing. Lag of a ramp 2/60 = 33 ms; a velocity step of 0.25 m/s
@@ -34,29 +34,32 @@ class SmoothReference:
     def __init__(self, pose: Pose, now: float, speed_m_s: float, rotation_rad_s: float) -> None:
         self._speed_m_s = speed_m_s
         self._rotation_rad_s = rotation_rad_s
-        self._start, self._goal = pose, pose
+        # Everything is kept as translation and rotation vector (6,) from `_start`, where the present line begins.
+        self._start = pose
+        self._way = np.zeros(6)
+        self._offset = np.zeros(6)
         self._t_start, self._t_goal = now, now
         self._now = now
-        self._pose = pose
         self._twist = np.zeros(6)
         self._acceleration = np.zeros(6)
 
     @property
     def reference(self) -> Reference:
         """The reference at the time of the last `advance`."""
-        return Reference(self._pose, self._twist, self._acceleration)
+        return Reference(_moved(self._start, self._offset), self._twist, self._acceleration)
 
     @property
     def settled(self) -> bool:
         """Whether the goal has been reached and the reference stands still."""
-        gap = np.concatenate(_difference(self._pose, self._goal))
-        return self._now >= self._t_goal and bool(np.abs(self._twist).max() < 1e-3 and np.abs(gap).max() < 1e-4)
+        arrived = self._now >= self._t_goal and np.abs(self._way - self._offset).max() < 1e-4
+        return bool(arrived and np.abs(self._twist).max() < 1e-3)
 
     def set_goal(self, pose: Pose, now: float, duration_s: float) -> None:
         """Head for `pose`, to be reached `duration_s` from `now`, or later where the speed limits ask for it."""
-        self._start = self._line(now)
-        self._goal = pose
-        distance, angle = (float(np.linalg.norm(part)) for part in _difference(self._start, pose))
+        start = _moved(self._start, self._line(now))
+        self._offset = _way(start, _moved(self._start, self._offset))
+        self._start, self._way = start, _way(start, pose)
+        distance, angle = float(np.linalg.norm(self._way[:3])), float(np.linalg.norm(self._way[3:]))
         self._t_start = now
         self._t_goal = now + max(duration_s, distance / self._speed_m_s, angle / self._rotation_rad_s)
 
@@ -68,30 +71,31 @@ class SmoothReference:
             self._step(elapsed / steps)
         return self.reference
 
-    def _line(self, at: float) -> Pose:
+    def _line(self, at: float) -> np.ndarray:
         if at >= self._t_goal:
-            return self._goal
-        fraction = max(0.0, (at - self._t_start) / (self._t_goal - self._t_start))
-        return Pose(
-            self._start.position + fraction * (self._goal.position - self._start.position),
-            slerp(self._start.quaternion, self._goal.quaternion, fraction),
-        )
+            return self._way
+        return self._way * max(0.0, (at - self._t_start) / (self._t_goal - self._t_start))
 
     def _step(self, dt: float) -> None:
         """Exact solution of x″ = w²(u − x) − 2w x′ over `dt` with u held at its mid value: stable for any step."""
         w = SMOOTHING_RAD_S
         target = self._line(self._now + dt / 2)
-        gap = -np.concatenate(_difference(self._pose, target))
+        gap = self._offset - target
         slope = self._twist + w * gap
         decay = math.exp(-w * dt)
         gap_after = (gap + slope * dt) * decay
-        before, self._twist = self._twist, (slope - w * (gap + slope * dt)) * decay
+        before, self._twist = self._twist, slope * decay - w * gap_after
         self._acceleration = (self._twist - before) / dt  # its mean: at the step's end it would lag the moving line
-        quaternion = quat_multiply(quat_from_axis_angle(gap_after[3:]), target.quaternion)
-        self._pose = Pose(target.position + gap_after[:3], quaternion / np.linalg.norm(quaternion))
+        self._offset = target + gap_after
         self._now += dt
 
 
-def _difference(a: Pose, b: Pose) -> tuple[np.ndarray, np.ndarray]:
-    """Translation and rotation vector, base frame, that take `a` to `b`."""
-    return b.position - a.position, rotation_between(a.quaternion, b.quaternion)
+def _way(a: Pose, b: Pose) -> np.ndarray:
+    """Translation and rotation vector, base frame, that take `a` to `b`. Shape: (6,)"""
+    return np.concatenate([b.position - a.position, rotation_between(a.quaternion, b.quaternion)])
+
+
+def _moved(pose: Pose, way: np.ndarray) -> Pose:
+    """`pose` translated and turned by `way` (6,)."""
+    quaternion = quat_multiply(quat_from_axis_angle(way[3:]), pose.quaternion)
+    return Pose(pose.position + way[:3], quaternion / np.linalg.norm(quaternion))

@@ -94,6 +94,9 @@ def judge(limits: GuardLimits, asked: Setpoint, previous: Setpoint, measured: Po
     if _angle(led_q, quaternion) > SLACK:
         clipped.append(f"turn lead: {_angle(measured.quaternion, quaternion):.2f} rad before the arm")
     stepped_q = rotate_towards(previous.pose_base_tcp.quaternion, led_q, limits.step_rad)
+    farthest = max(limits.lead_rad, _angle(measured.quaternion, previous.pose_base_tcp.quaternion))
+    if _angle(measured.quaternion, stepped_q) > farthest:  # wrenched far away, the shortest turn can lead past it
+        stepped_q = rotate_towards(previous.pose_base_tcp.quaternion, measured.quaternion, limits.step_rad)
     if _angle(stepped_q, led_q) > SLACK:
         rate = _angle(previous.pose_base_tcp.quaternion, led_q) / limits.period_s
         clipped.append(f"turn rate: {rate:.2f} rad/s")
