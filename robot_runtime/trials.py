@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -136,7 +135,14 @@ class TrialRunner:
         self._loop = PolicyLoop(client, objects, PolicyRunner(spec, actor))
 
     def go_to_start(self) -> RobotState:
-        """Stop, open the gripper, rise and drive to the start pose. Clears a latched fault first."""
+        """Stop, open the gripper, rise and drive to the start pose, clearing a latched fault first; a second try if
+        that itself ends in a fault. Raises BridgeFaulted, GripperStuck."""
+        try:
+            return self._go_to_start()
+        except BridgeFaulted:
+            return self._go_to_start()
+
+    def _go_to_start(self) -> RobotState:
         client = self.client
         client.stop()
         if client.status().fault is not None:
@@ -227,7 +233,7 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 
 
-def summary(trials: list[Trial], limit_violations: int, wall_s: float) -> dict[str, Any]:
+def summary(trials: list[Trial], wall_s: float) -> dict[str, Any]:
     """The report of all judged trials. cycle_time_s: mean robot time of the successful ones."""
     judged = [trial for trial in trials if trial.success is not None]
     successes = [trial for trial in judged if trial.success]
@@ -241,15 +247,12 @@ def summary(trials: list[Trial], limit_violations: int, wall_s: float) -> dict[s
         "success_rate": len(successes) / len(judged) if judged else 0.0,
         "wilson_low": low,
         "wilson_high": high,
-        "limit_violations": limit_violations,
         "clipped": loop.clipped,
         "refused": loop.refused,
-        "faults": sum(trial.faults for trial in trials),
         "cycle_time_s": float(np.mean([t.duration_s for t in successes])) if successes else None,
         "loop_jitter_ms": loop.jitter_ms(),
         "skipped_ticks": loop.skipped_ticks,
         "object_age_s": float(np.mean(loop.object_age_s)) if loop.object_age_s else None,
         "wall_s": round(wall_s, 1),
-        "finished_unix_s": round(time.time()),
         "per_trial": [trial.as_dict() for trial in trials],
     }

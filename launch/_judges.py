@@ -1,0 +1,100 @@
+"""Who sets up a trial and says whether it succeeded: the mock cell's ground truth, or the operator of a lab cell."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from typing import Protocol
+
+import _terminal
+from contract.tasks import TaskSpec
+from robot_runtime.mock_cell.cell_process import MockCell
+from robot_runtime.mock_cell.scoring import ScoringClient
+from robot_runtime.trials import Trial
+
+
+class NoTerminal(RuntimeError):
+    """A lab cell needs an operator at a terminal, to start and to stop the arm."""
+
+
+class Judge(Protocol):
+    """One per run."""
+
+    def before_first_motion(self) -> None:
+        """Returns when the arm may move."""
+
+    def set_up(self, seed: int) -> None:
+        """The arm waits at its start pose: put the object somewhere in the work area."""
+
+    def watching(self) -> contextlib.AbstractContextManager[Callable[[], bool]]:
+        """For the time of one trial: whether somebody asks for a stop."""
+
+    def judged(self, trial: Trial) -> Trial:
+        """The trial with its verdict; afterwards the gripper may open."""
+
+    def check(self) -> None:
+        """After trouble: raises what explains it, if this side knows."""
+
+
+class GroundTruth:
+    """The mock cell's scoring channel."""
+
+    def __init__(self, mock: MockCell, scoring: ScoringClient) -> None:
+        self._mock, self._scoring = mock, scoring
+
+    def before_first_motion(self) -> None:
+        """Nobody can be hurt."""
+
+    def set_up(self, seed: int) -> None:
+        """Teleports the cube."""
+        self._scoring.reset(seed)
+
+    def watching(self) -> contextlib.AbstractContextManager[Callable[[], bool]]:
+        """Nobody asks."""
+        return contextlib.nullcontext(lambda: False)
+
+    def judged(self, trial: Trial) -> Trial:
+        """What happened in truth."""
+        truth = self._scoring.truth()
+        return trial.judged(truth.success, truth.success_stamp)
+
+    def check(self) -> None:
+        """Whether the mock cell still runs. Raises MockCellFailed."""
+        self._mock.check()
+
+
+class Operator:
+    """Whoever sits at the terminal with the stop button in reach."""
+
+    def __init__(self, spec: TaskSpec) -> None:
+        if not sys.stdin.isatty():
+            raise NoTerminal("A lab cell needs an operator: start this program from a terminal, not from a script.")
+        self._object = spec.object_name
+        self._instruction = spec.instruction
+
+    def before_first_motion(self) -> None:
+        """Asks once."""
+        _terminal.ask(
+            "The arm will open its gripper, rise and drive to the start pose. Work area clear, stop button in reach?"
+            " Enter starts, Ctrl-C leaves."
+        )
+
+    def set_up(self, seed: int) -> None:
+        """The seed means nothing to a person."""
+        _terminal.ask(f"Put the {self._object} anywhere in the work area and step back. Enter starts the trial.")
+
+    def watching(self) -> contextlib.AbstractContextManager[Callable[[], bool]]:
+        """Enter or space."""
+        return _terminal.StopKey()
+
+    def judged(self, trial: Trial) -> Trial:
+        """Asks, and warns before the gripper opens."""
+        answer = ""
+        while answer not in ("y", "n"):
+            answer = _terminal.ask(f"“{self._instruction}”: did it succeed? [y/n]")
+        _terminal.ask(f"The gripper opens now: hold the {self._object} or let it fall. Enter goes on.")
+        return trial.judged(answer == "y")
+
+    def check(self) -> None:
+        """The operator sees for themselves."""
