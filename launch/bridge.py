@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The bridge of a cell by hand: `serve` it next to the robot, see its `status`, `stop` the arm, `recover`, make `keys`."""
+"""The bridge of a cell by hand: `serve` it next to the robot, see its `status`, `stop`, `recover`, make `keys`."""
 
 from __future__ import annotations
 
@@ -66,14 +66,7 @@ if __name__ == "__main__":
     try:
         options = tyro.cli(Options, description=__doc__)
         main(options, load_cell(options.cell))
-    except (
-        CellError,
-        wire.KeysMissing,
-        BridgeLost,
-        BridgeRefused,
-        BridgeFaulted,
-        *bridge_server.START_ERRORS,
-    ) as error:
+    except (BridgeLost, BridgeRefused, BridgeFaulted, *bridge_server.START_ERRORS) as error:
         sys.exit(f"bridge: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

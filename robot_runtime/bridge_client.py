@@ -18,6 +18,7 @@ from contract.messages import GripperCommand, RobotState, Setpoint
 from robot_runtime import wire
 from robot_runtime.cell import Cell
 from robot_runtime.wire import BridgeStatus, Executed
+from safety.faults import LatchedFault
 
 REPLY_TIMEOUT_S = 3.0
 """Wall time after which a silent bridge counts as dead; it answers within a few milliseconds otherwise."""
@@ -52,6 +53,7 @@ class BridgeClient:
         self._calling = threading.Lock()
         self._requests = 0
         self._answered_turn = -1
+        self._answered_fault: LatchedFault | None = None
         self._session: str | None = None
         self._on_state = on_state
         self._changed = threading.Condition()
@@ -96,8 +98,8 @@ class BridgeClient:
         return self._wait(lambda: self._state is not None and self._state.stamp >= robot_time)[0]
 
     def check(self) -> None:
-        """Raise BridgeFaulted if the bridge has stopped the arm."""
-        fault = self.status().fault
+        """Raise BridgeFaulted if the bridge has stopped the arm, as of its last answer or state."""
+        fault = self._answered_fault or self.status().fault
         if fault is not None:
             raise BridgeFaulted(f"{fault.cause} ({fault.name})")
 
@@ -196,7 +198,8 @@ class BridgeClient:
                 reply = wire.decode(self._commands.recv())
                 if reply.get("id") == self._requests:  # older ones are answers to calls that were given up
                     break
-        if reply.get("error") is not None:
+        self._answered_fault = None if reply["fault"] is None else LatchedFault(**reply["fault"])
+        if reply["error"] is not None:
             raise BridgeRefused(reply["error"])
         self._answered_turn = reply["turn"]
         return reply

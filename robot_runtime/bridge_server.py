@@ -27,7 +27,7 @@ from robot_runtime.flight_recorder import FlightRecorder
 from robot_runtime.franka import Arm, ArmFault, ArmState
 from robot_runtime.gripper import Gripper, GripperUnreachable
 from robot_runtime.reference import SmoothReference
-from robot_runtime.wire import BridgeStatus, Counters, Executed, Fault
+from robot_runtime.wire import BridgeStatus, Counters, Executed
 from safety.faults import ModeMachine, NotNow
 from safety.guard import GuardLimits, judge, violations
 from safety.watchdog import judge_silence
@@ -104,6 +104,8 @@ class BridgeServer:
                 while (left_s := next_s - time.monotonic()) > 0:
                     if self._commands.poll(max(1, int(1000 * left_s))):
                         self._answer()
+                while self._commands.poll(0):  # on a busy machine the loop may never be ahead of its time
+                    self._answer()
                 self._tick()
         finally:
             self._shut_down()
@@ -228,6 +230,8 @@ class BridgeServer:
             reply["error"] = str(error)
             if isinstance(error, ArmFault):
                 self._trip(error.name, str(error), at_rest=not self._machine.in_motion)
+        fault = self._machine.fault
+        reply["fault"] = None if fault is None else vars(fault)
         if reply.get("id") != 0:  # heartbeats want no answer
             self._commands.send_multipart([sender, wire.encode(reply)], zmq.NOBLOCK)
 
@@ -332,7 +336,11 @@ class BridgeServer:
             raise NotNow("move_home needs seven joint angles inside the arm's limits.")
         holding = self._machine.mode in ("armed", "moving", "holding")
         self._machine.to("homing")
-        self._homing_q, self._homing_raised = goal, False
+        self._record("mode", "homing")
+        self._homing_q = goal
+        self._homing_raised = not holding and self._arm_state.pose_base_tcp.position[2] >= CLEAR_HEIGHT_M
+        if self._homing_raised:
+            return
         if not holding:
             self._reference = self._fresh_reference()
             self._arm.start_impedance(self._arm_state)
@@ -340,7 +348,6 @@ class BridgeServer:
         up = np.array([here.position[0], here.position[1], max(CLEAR_HEIGHT_M, here.position[2])])
         seconds = float(up[2] - here.position[2]) / RAISE_SPEED_M_S
         self._reference.set_goal(Pose(up, here.quaternion), self._now, seconds)
-        self._record("mode", "homing")
 
     def _stop(self) -> None:
         if self._machine.mode in ("armed", "moving", "holding", "homing"):
@@ -393,7 +400,7 @@ class BridgeServer:
         fault = self._machine.fault
         status = BridgeStatus(
             mode=self._machine.mode,
-            fault=None if fault is None else Fault(fault.name, fault.cause, fault.stamp),
+            fault=fault,
             counters=self._counters,
             command_base_tcp=self._previous.pose_base_tcp,
             reference_base_tcp=self._reference.reference.pose_base_tcp,

@@ -19,8 +19,10 @@ FLANGE_TO_TCP_M = 0.1034
 """Flange to the Franka Hand's tool centre point, along z (Franka Hand product manual)."""
 FLANGE_TO_TCP_RAD = -np.pi / 4
 """The same hand is mounted turned by −45° about z."""
+HOMING_RAD_S = 0.35
+"""Joint speed during the drive to a joint pose: 0.21 m/s at 0.6 m from the axis."""
 HOMING_FRACTION = 0.12
-"""Of each joint limit during the drive to a joint pose; keeps the tool under about 0.25 m/s at arm's length."""
+"""Of each joint's acceleration and jerk limit during that drive, and of the tool's limits."""
 JOINT_LIMIT_MARGIN_RAD = 0.1
 MAX_NULL_SPACE_TORQUE_NM = 5.0
 RECOVERY_WAIT_S = 2.0
@@ -189,8 +191,9 @@ class Arm:
         robot.set_collision_behavior(torque, force)
         robot.set_load(0.0, [0.0, 0.0, 0.0], [0.0] * 9)
         robot.relative_dynamics_factor = 1.0
-        for order, joints in (("velocity", limits.dq), ("acceleration", limits.ddq), ("jerk", limits.dddq)):
-            getattr(robot, f"joint_{order}_limit").set((HOMING_FRACTION * joints).tolist())
+        robot.joint_velocity_limit.set(np.minimum(HOMING_RAD_S, limits.dq).tolist())
+        robot.joint_acceleration_limit.set((HOMING_FRACTION * limits.ddq).tolist())
+        robot.joint_jerk_limit.set((HOMING_FRACTION * limits.dddq).tolist())
         for part, values in (
             ("translation", limits.translation),
             ("rotation", limits.rotation),

@@ -16,6 +16,7 @@ import zmq.auth
 
 from contract.messages import GripperCommand, RobotState, Setpoint
 from contract.poses import Pose
+from safety.faults import LatchedFault
 
 PROTOCOL_VERSION = 1
 
@@ -26,15 +27,6 @@ class WireError(ValueError):
 
 class KeysMissing(RuntimeError):
     """There are no keys for this cell."""
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Why the arm stopped. `name` is for programs, `cause` is one sentence for people, `stamp` is robot time."""
-
-    name: str
-    cause: str
-    stamp: float
 
 
 @dataclass(frozen=True)
@@ -65,7 +57,7 @@ class BridgeStatus:
     """
 
     mode: str
-    fault: Fault | None
+    fault: LatchedFault | None
     counters: Counters
     command_base_tcp: Pose
     reference_base_tcp: Pose
@@ -205,7 +197,7 @@ def status_from_wire(plain: dict[str, Any]) -> BridgeStatus:
     """The status of `status_to_wire`."""
     return BridgeStatus(
         mode=plain["mode"],
-        fault=None if plain["fault"] is None else Fault(**plain["fault"]),
+        fault=None if plain["fault"] is None else LatchedFault(**plain["fault"]),
         counters=Counters(**plain["counters"]),
         command_base_tcp=pose_from_wire(plain["command"]),
         reference_base_tcp=pose_from_wire(plain["reference"]),

@@ -24,7 +24,7 @@ class NotNow(RuntimeError):
 
 @dataclass(frozen=True)
 class LatchedFault:
-    """Name for programs, one sentence for people, robot time in seconds."""
+    """Why the arm stopped. `name` is for programs, `cause` one sentence for people, `stamp` robot time in seconds."""
 
     name: str
     cause: str

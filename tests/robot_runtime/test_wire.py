@@ -13,6 +13,7 @@ from zmq.auth.thread import ThreadAuthenticator
 from contract.messages import RobotState, Setpoint
 from contract.poses import Pose
 from robot_runtime import wire
+from safety.faults import LatchedFault
 
 number = st.floats(allow_nan=True, allow_infinity=True)
 
@@ -39,7 +40,9 @@ def test_a_robot_state_and_a_status_arrive_as_they_were_sent():
     np.testing.assert_array_equal(got.q, state.q)
     np.testing.assert_array_equal(got.wrench_base, state.wrench_base)
     assert got.gripper_closed is True
-    status = wire.BridgeStatus("faulted", wire.Fault("name", "Cause.", 1.0), wire.Counters(clipped=2), pose, pose, None)
+    status = wire.BridgeStatus(
+        "faulted", LatchedFault("name", "Cause.", 1.0), wire.Counters(clipped=2), pose, pose, None
+    )
     back = wire.status_from_wire(wire.decode(wire.encode(wire.status_to_wire(status))))
     assert (back.fault, back.counters, back.mode) == (status.fault, status.counters, "faulted")
 

@@ -1,0 +1,296 @@
+"""The bridge, with the real franky over the real Franka protocol, on the mock cell."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from contract.messages import GripperCommand, RobotState, Setpoint
+from contract.poses import Pose
+from contract.tasks import LIFT_CUBE
+from robot_runtime.bridge_client import BridgeClient, BridgeFaulted, BridgeLost, BridgeRefused
+from robot_runtime.cell import Cell, load_cell
+from robot_runtime.mock_cell.cell_process import MockCell, MockCellAddresses, _free_ports
+from robot_runtime.wire import BridgeStatus, Executed
+
+pytestmark = pytest.mark.hil
+ROOT = Path(__file__).resolve().parents[2]
+HASH = LIFT_CUBE.contract_hash()
+PERIOD = LIFT_CUBE.period_s
+
+
+@pytest.fixture(scope="module")
+def cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cell]:
+    """A mock cell with a bridge, on addresses of their own."""
+    folder = tmp_path_factory.mktemp("cell")
+    addresses = MockCellAddresses.free()
+    command, state = _free_ports(2)
+    mock = load_cell("mock")
+    bridge = replace(
+        mock.bridge,
+        command_port=command,
+        state_port=state,
+        keys=str(folder / "keys"),
+        flight_records=str(folder / "flights"),
+    )
+    cell = replace(
+        mock,
+        robot=replace(mock.robot, address=addresses.robot),
+        bridge=bridge,
+        camera=replace(mock.camera, address=addresses.frames),
+        scoring=addresses.scoring,
+    )
+    cell.write(folder / "cell.yaml")
+    with MockCell(addresses):
+        process = serve(folder / "cell.yaml")
+        try:
+            assert process.stdout is not None
+            assert "serving" in process.stdout.readline()
+            yield cell
+        finally:
+            process.terminate()
+            assert process.wait(10) == 0
+
+
+def serve(file: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "robot_runtime.bridge_server", "--cell", str(file)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+@pytest.fixture
+def client(cell: Cell) -> Iterator[BridgeClient]:
+    """A client that holds the lease, the bridge recovered and disarmed."""
+    with BridgeClient(cell, name="the test") as client:
+        lease(client)
+        client.recover()
+        yield client
+        client.stop()
+
+
+def lease(client: BridgeClient) -> None:
+    """Connect, waiting for a lease that a killed client left behind."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            return client.connect(HASH, PERIOD)
+        except BridgeRefused:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def stream(client: BridgeClient, goals: Callable[[int], np.ndarray], ticks: int) -> list[Executed]:
+    """Send one setpoint per period of robot time, orientation unchanged; returns what became of each."""
+    here = client.status().command_base_tcp
+    tick = client.latest().stamp
+    answers = []
+    for k in range(ticks):
+        state = client.wait_until(tick)
+        pose = Pose(goals(k), here.quaternion)
+        answers.append(client.send(Setpoint(state.stamp, k + 1, pose, np.zeros(6))))
+        tick += PERIOD
+    return answers
+
+
+def test_the_tool_frame_is_the_hands_and_home_is_the_task_cards_start(client):
+    client.move_home(LIFT_CUBE.start_q_rad)
+    state = client.latest()
+    np.testing.assert_allclose(state.q, LIFT_CUBE.start_q_rad, atol=0.02)
+    np.testing.assert_allclose(state.pose_base_tcp.position, LIFT_CUBE.start_position_m, atol=0.005)
+    assert abs(state.pose_base_tcp.quaternion @ np.array(LIFT_CUBE.start_quaternion)) > 0.9999
+
+
+def test_a_stream_of_setpoints_moves_the_arm_there_within_the_limits(client):
+    client.arm()
+    start = client.status().command_base_tcp.position
+    goal = start + [0.06, 0.04, -0.05]
+    answers = stream(client, lambda k: start + (goal - start) * min(1.0, (k + 1) / 12), 32)
+    assert [a.refused for a in answers] == [None] * 32
+    assert [a.clipped for a in answers] == [()] * 32
+    np.testing.assert_allclose(client.latest().pose_base_tcp.position, goal, atol=0.004)
+    counters = client.status().counters
+    assert counters.limit_violations == 0
+    assert counters.peak_reference_speed_m_s <= 0.25 * 1.03
+
+
+def test_a_jump_is_executed_as_allowed_steps_and_the_answers_say_so(client):
+    client.arm()
+    start = client.status().command_base_tcp.position
+    answers = stream(client, lambda k: start + [0.0, 0.15, 0.0], 8)
+    assert all("lead" in " ".join(a.clipped) or "speed" in " ".join(a.clipped) for a in answers[:4])
+    executed = np.array([start, *(a.pose_base_tcp.position for a in answers)])
+    assert np.linalg.norm(np.diff(executed, axis=0), axis=1).max() <= 0.25 * PERIOD + 1e-9
+    assert client.status().counters.limit_violations == 0
+
+
+def test_outside_the_workspace_is_clipped_to_its_wall(client):
+    client.move_home(LIFT_CUBE.start_q_rad)
+    client.arm()
+    wall = client.cell.workspace.high_m[2]
+    start = client.status().command_base_tcp.position
+    answers = stream(client, lambda k: start + [0.0, 0.0, 0.012 * (k + 1)], 32)
+    assert answers[-1].pose_base_tcp.position[2] == pytest.approx(wall)
+    assert "workspace" in " ".join(answers[-1].clipped)
+    assert client.latest().pose_base_tcp.position[2] < wall + 0.01
+
+
+def test_a_number_that_is_not_finite_is_refused_stops_the_arm_and_stays_reported(client):
+    client.move_home(LIFT_CUBE.start_q_rad)
+    client.arm()
+    start = client.status().command_base_tcp.position
+    answers = stream(client, lambda k: start if k < 2 else np.array([np.nan, 0.0, 0.25]), 3)
+    assert "not finite" in answers[2].refused
+    with pytest.raises(BridgeFaulted, match="setpoint_not_finite"):
+        client.check()
+    client.stop()
+    with pytest.raises(BridgeRefused, match="recover"):
+        client.arm()
+    assert "not finite" in stream(client, lambda k: start, 1)[0].refused
+    records = list(client.cell.flight_records_folder.glob("*setpoint_not_finite.npz"))
+    with np.load(records[-1]) as record:
+        assert len(record["stamp"]) > 10
+        assert any("setpoint_not_finite" in event for event in record["events"])
+    client.recover()
+    client.arm()
+
+
+def test_stale_and_repeated_setpoints_are_refused_and_do_not_count_as_fresh(client):
+    client.arm()
+    start = client.status().command_base_tcp
+    state = client.latest()
+    assert client.send(Setpoint(state.stamp, 1, start, np.zeros(6))).refused is None
+    later = client.wait_until(state.stamp + 0.25)
+    assert client.status().mode == "holding"
+    assert "old" in client.send(Setpoint(state.stamp, 2, start, np.zeros(6))).refused
+    assert "came after" in client.send(Setpoint(later.stamp, 1, start, np.zeros(6))).refused
+    assert client.status().mode == "holding"
+
+
+def test_a_second_client_is_refused_by_name_but_may_stop_the_arm(client, cell):
+    client.arm()
+    with BridgeClient(cell, name="the second") as second:
+        with pytest.raises(BridgeRefused, match="commanded by the test"):
+            second.connect(HASH)
+        with pytest.raises(BridgeRefused, match="lease"):
+            second.gripper(GripperCommand(True, 20.0))
+        second.stop()
+        assert second.status().mode == "disarmed"
+
+
+def test_another_contract_is_refused(cell):
+    with BridgeClient(cell) as stranger, pytest.raises(BridgeRefused, match="task card"):
+        stranger.connect("0" * 64)
+
+
+def test_the_gripper_closes_and_opens_on_its_own_thread_and_reports_its_width(client):
+    client.gripper(GripperCommand(False, 30.0))
+    deadline = client.latest().stamp + 4.0
+    while client.wait_until(client.latest().stamp + 0.05).gripper_width < 0.07:
+        assert client.latest().stamp < deadline
+    begun = time.monotonic()
+    client.gripper(GripperCommand(True, 30.0))
+    assert time.monotonic() - begun < 1.0
+    while client.wait_until(client.latest().stamp + 0.05).gripper_width > 0.03:
+        assert client.latest().stamp < deadline + 4.0
+    state = client.latest()
+    assert state.gripper_closed
+    assert state.stamp - state.gripper_stamp < 0.2
+
+
+def test_a_bad_home_pose_is_refused(client):
+    with pytest.raises(BridgeRefused, match="inside the arm's limits"):
+        client.move_home(np.zeros(7))  # joint 4 cannot be straight
+
+
+def test_a_second_bridge_for_the_same_cell_says_so_and_ends(cell, tmp_path):
+    cell.write(tmp_path / "cell.yaml")
+    process = serve(tmp_path / "cell.yaml")
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "another bridge serves this cell" in output
+    assert "Traceback" not in output
+
+
+def test_a_dead_bridge_is_one_clear_error(cell):
+    absent = replace(cell, bridge=replace(cell.bridge, command_port=_free_ports(1)[0]))
+    with BridgeClient(absent) as client, pytest.raises(BridgeLost, match=r"launch/bridge\.py status"):
+        client.connect(HASH)
+
+
+def policy_process(file: Path, last_setpoint) -> None:
+    """A policy that moves the arm until it is killed."""
+    with BridgeClient(load_cell(file), name="the policy") as client:
+        lease(client)
+        client.recover()
+        client.move_home(LIFT_CUBE.start_q_rad)
+        client.arm()
+        position, quaternion = client.status().command_base_tcp.position, client.status().command_base_tcp.quaternion
+        tick, k = client.latest().stamp, 0
+        while True:
+            state = client.wait_until(tick)
+            k += 1
+            swing = position + [0.0, 0.1 * np.sin(0.1 * k), 0.0]
+            client.send(Setpoint(state.stamp, k, Pose(swing, quaternion), np.zeros(6)))
+            last_setpoint.value = state.stamp
+            tick += PERIOD
+
+
+def test_when_the_policy_process_is_killed_the_arm_holds_then_stops_in_time(cell, tmp_path, capsys):
+    cell.write(tmp_path / "cell.yaml")
+    spawn = multiprocessing.get_context("spawn")
+    last_setpoint = spawn.Value("d", 0.0)
+    rows: list[tuple[RobotState, BridgeStatus]] = []
+    with BridgeClient(cell, name="onlooker", on_state=lambda s, b: rows.append((s, b))) as onlooker:
+        policy = spawn.Process(target=policy_process, args=(tmp_path / "cell.yaml", last_setpoint))
+        policy.start()
+        deadline = time.monotonic() + 60
+        while last_setpoint.value == 0.0 or onlooker.latest().stamp < last_setpoint.value + 0.02:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        while onlooker.status().mode != "moving" or np.linalg.norm(onlooker.latest().v_base_tcp[:3]) < 0.08:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        policy.kill()
+        policy.join()
+        last = last_setpoint.value
+        onlooker.wait_until(last + 4.0)
+    after = [(s.stamp - last, b.mode, float(np.linalg.norm(s.v_base_tcp[:3]))) for s, b in rows if s.stamp > last]
+    hold = next(t for t, mode, _ in after if mode == "holding")
+    stop = next(t for t, mode, _ in after if mode == "stopping")
+    faulted = next(t for t, mode, _ in after if mode == "faulted")
+    still = next(t for t, _, _ in after if all(v < 0.02 for u, _, v in after if t <= u < t + 0.3))
+    with capsys.disabled():
+        print(f"\nSIGKILL: hold after {hold:.3f} s, at rest after {still:.3f} s, stop after {stop:.3f} s, ", end="")
+        print(f"faulted after {faulted:.3f} s of robot time since the last setpoint")
+    assert hold <= cell.timing.hold_after_s + 0.1
+    assert still <= 0.5
+    assert stop <= cell.timing.stop_after_s + 0.1
+    assert rows[-1][1].fault is not None
+    assert rows[-1][1].fault.name in ("setpoints_stopped", "commander_lost")
+
+
+def test_sigterm_while_moving_brings_the_arm_to_rest_and_ends_the_bridge(cell):
+    """Last: it uses the module's bridge up to the fixture's own SIGTERM, which must end it with code 0."""
+    with BridgeClient(cell) as client:
+        lease(client)
+        client.recover()
+        client.arm()
+        start = client.status().command_base_tcp.position
+        stream(client, lambda k: start - [0.0, 0.0, 0.01 * (k + 1)], 5)
+        assert client.status().mode == "moving"
+    assert signal.SIGTERM  # the fixture sends it
