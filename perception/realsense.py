@@ -38,7 +38,7 @@ class NetworkFeed:
     def __init__(self, address: str, timeout_s: float = FIRST_FRAME_TIMEOUT_S) -> None:
         """Connects and waits for the first frame. Raises CameraMissing if none comes."""
         self.address = address
-        self._socket = zmq.Context.instance().socket(zmq.PULL)
+        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PULL)
         self._socket.setsockopt(zmq.RCVHWM, 2)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._stopping = threading.Event()
@@ -47,7 +47,9 @@ class NetworkFeed:
             self._first = self._receive(int(timeout_s * 1000))
         except (zmq.ZMQError, ValueError, KeyError) as error:
             self._socket.close()
-            raise CameraMissing(f"Camera address {address} cannot be read ({error}); correct it in the cell file.") from error
+            raise CameraMissing(
+                f"Camera address {address} cannot be read ({error}); correct it in the cell file."
+            ) from error
         if self._first is None:
             self._socket.close()
             raise CameraMissing(f"No frame came from {address} in {timeout_s:.0f} s; start the mock cell first.")
@@ -160,7 +162,9 @@ class RealSenseCamera:
         except RuntimeError as error:
             self._close_feed()
             wanted = f"{self.width}x{self.height} at {self.rate_hz} Hz"
-            raise WrongCamera(f"Camera {self.serial} cannot deliver {wanted} ({error}); correct the cell file.") from error
+            raise WrongCamera(
+                f"Camera {self.serial} cannot deliver {wanted} ({error}); correct the cell file."
+            ) from error
         self._read_geometry(rs, profile)
         self._thread = threading.Thread(target=self._capture, name="camera-capture", daemon=True)
         self._thread.start()

@@ -1,0 +1,159 @@
+"""Runs beside the policy loop: newest frame → detector → pose → tracker, all stamped in robot time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from contract.messages import ObjectState, RobotState
+from contract.poses import Pose
+from contract.tasks import TaskSpec
+from perception.camera import Camera, Frame
+from perception.detector import Detector
+from perception.pose_estimation import CubeMeasurement, measure_cube
+from perception.tracker import ObjectTracker
+
+_WAIT_S = 0.2
+_STAMP_PAIRS = 500
+
+
+class EstimatorFailed(RuntimeError):
+    """Perception stopped with an error. Correct what it says and start again."""
+
+
+class RobotClock:
+    """Host monotonic time to robot time, from when states arrived.
+
+    A state arrives late, never early; the pair with the least delay is the truest. Where robot time runs slower than
+    the host's, as on a busy mock cell, this does not hold: such a camera must stamp in robot time itself.
+    """
+
+    def __init__(self) -> None:
+        self._offsets: deque[float] = deque(maxlen=_STAMP_PAIRS)
+        self._lock = threading.Lock()
+
+    def see(self, stamp: float, host_s: float) -> None:
+        """Notes that the state of robot time `stamp` arrived at `host_s`."""
+        with self._lock:
+            self._offsets.append(host_s - stamp)
+
+    def robot_time(self, host_s: float) -> float | None:
+        """Robot time at that host time; None before the first state."""
+        with self._lock:
+            return host_s - min(self._offsets) if self._offsets else None
+
+
+@dataclass
+class EstimatorStatistics:
+    """What happened so far. busy_s: wall seconds spent on frames."""
+
+    frames: int = 0
+    measured: int = 0
+    unseen: int = 0
+    implausible: int = 0
+    busy_s: float = 0.0
+
+
+class Estimator:
+    """Where the object is, kept up to date by a thread of its own.
+
+    Give `on_state` every robot state as it arrives; ask `latest` at every tick.
+    """
+
+    def __init__(
+        self,
+        spec: TaskSpec,
+        camera: Camera,
+        detector: Detector,
+        T_base_camera: Pose,
+        clock: Literal["robot", "host"],
+    ) -> None:
+        """clock: whose time the camera's hardware stamps are; `host` maps the time of arrival instead."""
+        self.spec, self.camera, self.detector = spec, camera, detector
+        self.T_base_camera, self.clock = T_base_camera, clock
+        self.tracker = ObjectTracker(spec)
+        self.statistics = EstimatorStatistics()
+        self.newest: tuple[Frame, CubeMeasurement | None] | None = None
+        self._robot_clock = RobotClock()
+        self._newest_state_stamp = -np.inf
+        self._stopping = threading.Event()
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="estimator", daemon=True)
+
+    def start(self) -> Estimator:
+        """Begins to watch."""
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Ends the thread; the camera stays as it is."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def __enter__(self) -> Estimator:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def on_state(self, state: RobotState) -> None:
+        """Notes a robot state; call it as soon as one arrives, from any thread."""
+        if state.stamp > self._newest_state_stamp:
+            self._newest_state_stamp = state.stamp
+            self._robot_clock.see(state.stamp, time.monotonic())
+        self.tracker.see_robot(state)
+
+    def latest(self, state: RobotState | None = None) -> ObjectState | None:
+        """The newest belief, carried by the tool at `state` while held; None before the first sight.
+
+        Its age is the caller's clock minus its stamp. Raises EstimatorFailed if the thread died.
+        """
+        if self._failure is not None:
+            raise EstimatorFailed(f"Perception stopped: {self._failure}") from self._failure
+        return self.tracker.belief(state)
+
+    def look(self, frame: Frame) -> CubeMeasurement | None:
+        """The best plausible measurement in one frame, or None."""
+        detections = self.detector.detect(frame.rgb)
+        if not detections:
+            self.statistics.unseen += 1
+            return None
+        for detection in detections:
+            measured = measure_cube(
+                detection.mask, frame.depth_m, frame.K, self.T_base_camera, self.spec.object_width_m, self.tracker.yaw
+            )
+            if measured is not None:
+                self._confidence = detection.score
+                return measured
+        self.statistics.implausible += 1
+        return None
+
+    def _run(self) -> None:
+        number: int | None = None
+        try:
+            while not self._stopping.is_set():
+                frame = self.camera.wait_newer(number, _WAIT_S)
+                if frame is not None:
+                    number = frame.number
+                    self._take(frame)
+        except Exception as error:  # handed to whoever asks next: a silent thread would look like an unseen object
+            self._failure = error
+
+    def _take(self, frame: Frame) -> None:
+        began = time.perf_counter()
+        stamp = frame.stamp_s if self.clock == "robot" else self._robot_clock.robot_time(frame.host_s)
+        if stamp is None:
+            return
+        measured = self.look(frame)
+        self.statistics.frames += 1
+        if measured is not None:
+            self.statistics.measured += 1
+            self.tracker.see_object(stamp, measured.position, measured.yaw, measured.covariance, self._confidence)
+        self.newest = (frame, measured)
+        self.statistics.busy_s += time.perf_counter() - began
