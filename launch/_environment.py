@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import TracebackType
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -30,8 +31,17 @@ DEFAULTS = {
 def enter() -> None:
     """Returns only inside the environment; outside it, sets it up and restarts this program there."""
     if os.environ.get(_MARK) == str(VENV) and Path(sys.prefix).resolve() == VENV.resolve():
+        sys.excepthook = _say_interrupted
         return
     restart([sys.argv[0], *sys.argv[1:]])
+
+
+def _say_interrupted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Ctrl-C while a program still loads is no bug of ours: a word instead of a traceback."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("Interrupted.", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 def restart(arguments: list[str]) -> None:

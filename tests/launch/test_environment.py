@@ -57,6 +57,14 @@ def test_a_program_does_not_start_when_set_up_failed(clone: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (3, "", "no root\n")
 
 
+def test_ctrl_c_while_a_program_loads_is_one_word_not_a_traceback(clone: Path) -> None:
+    with (clone / "launch" / "program.py").open("a") as program:
+        program.write("raise KeyboardInterrupt\n")
+    done = start(clone, str(clone / "launch" / "program.py"))
+    assert done.stderr == "Interrupted.\n"
+    assert done.returncode != 0
+
+
 def test_shell_scripts_run_modules_of_the_environment(clone: Path) -> None:
     done = start(clone, str(clone / "launch" / "_environment.py"), "-c", "import sys; print(sys.prefix)")
     assert done.stdout.strip() == str(clone / ".venv"), done.stderr
