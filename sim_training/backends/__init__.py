@@ -47,4 +47,18 @@ def make(
     return environment.make(task_id, num_envs, backend or default_backend(), physics, gym_kwargs)
 
 
-__all__ = ["Backend", "NoVulkanDevice", "Physics", "UnknownTask", "default_backend", "make"]
+def save_state(env: gymnasium.Env) -> bytes:
+    """See `checkpoint.save_state`: a continuation from here is bit-identical to one restored from the result."""
+    from sim_training.backends import checkpoint
+
+    return checkpoint.save_state(env)
+
+
+def restore_state(env: gymnasium.Env, saved: bytes) -> None:
+    """See `checkpoint.restore_state`."""
+    from sim_training.backends import checkpoint
+
+    checkpoint.restore_state(env, saved)
+
+
+__all__ = ["Backend", "NoVulkanDevice", "Physics", "UnknownTask", "default_backend", "make", "restore_state", "save_state"]

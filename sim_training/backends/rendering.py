@@ -70,4 +70,4 @@ def render_sub_scenes(env: BaseEnv, env_idx: Sequence[int]) -> torch.Tensor:
         camera = sensor.camera._render_cameras[index]
         camera.take_picture()
         pictures.append(torch.from_numpy(camera.get_picture("Color")))
-    return to_rgb({"Color": torch.stack(pictures)})["rgb"]
+    return to_rgb(torch.stack(pictures))["rgb"]

@@ -143,6 +143,21 @@ class CpuBatchSystem:
         """Row of an articulation in the `cuda_articulation_*` buffers."""
         return self._layout.index_of_articulation[articulation]
 
+    # ---- checkpoints ----
+
+    def pack(self) -> list[bytes]:
+        """One packed state per sub-scene, see `layout`."""
+        self._fetch()
+        return list(self._packed)
+
+    def adopt(self, systems: list[physx.PhysxCpuSystem]) -> None:
+        """Goes on with other PhysX systems that hold the very same bodies, added in the same order."""
+        self._systems = systems
+        self._pending_steps = 0
+        self._tables.clear()
+        self._written = set(range(len(systems)))
+        self._fetch()
+
     # ---- buffers ----
 
     @property
