@@ -71,9 +71,11 @@ def distractor_rgb(rng: np.random.Generator) -> Rgb:
 def _smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[int, int]) -> np.ndarray:
     """Linear interpolation of a coarse random grid, -1..1. Shape: `shape`"""
     grid = rng.uniform(-1.0, 1.0, (cells[0] + 1, cells[1] + 1))
-    rows, columns = np.linspace(0, cells[0], shape[0]), np.linspace(0, cells[1], shape[1])
-    along = np.stack([np.interp(columns, np.arange(cells[1] + 1), row) for row in grid])
-    return np.stack([np.interp(rows, np.arange(cells[0] + 1), column) for column in along.T], axis=1)
+    rows, columns = (
+        np.maximum(0.0, 1.0 - np.abs(np.linspace(0, n, size)[:, None] - np.arange(n + 1)))
+        for n, size in zip(cells, shape, strict=True)
+    )
+    return np.asarray(rows @ grid @ columns.T)
 
 
 def _wood(rng: np.random.Generator, rgb: Rgb, grain: float, shape: tuple[int, int]) -> np.ndarray:

@@ -123,12 +123,12 @@ def _replace_lights_and_ground(sim: MujocoSimulator) -> None:
 def _add_furniture(sim: MujocoSimulator) -> None:
     asset = sim.scene.find("asset")
     assert asset is not None
-    for name, rgb, repeat in (("table", TABLE_RGB, "1 1"), ("floor", FLOOR_RGB, "2 2"), ("wall", WALL_RGB, "1 1")):
+    for name, rgb, pixels in (("table", TABLE_RGB, "256"), ("floor", FLOOR_RGB, "64"), ("wall", WALL_RGB, "64")):
         ET.SubElement(
-            asset, "texture", name=name, type="2d", builtin="flat", width="256", height="256",
+            asset, "texture", name=name, type="2d", builtin="flat", width=pixels, height=pixels,
             rgb1=_numbers(rgb), rgb2=_numbers(rgb),
         )  # fmt: skip
-        ET.SubElement(asset, "material", name=name, texture=name, texrepeat=repeat, specular="0.1", shininess="0.1")
+        ET.SubElement(asset, "material", name=name, texture=name, specular="0.1", shininess="0.1")
     ET.SubElement(asset, "material", name="cube", specular="0.2", shininess="0.2")
     # Contacts with the table go through a plane: cheaper and steadier than box against box.
     ET.SubElement(sim.worldbody, "geom", name="table_contact", type="plane", size="2 2 0.1", group="3", friction="0.4")
