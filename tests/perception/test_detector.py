@@ -1,0 +1,91 @@
+"""The shipped detector, and what it may not need."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from contract.tasks import LIFT_CUBE
+from perception.detector import Detector, DetectorMissing, PictureSizeMismatch, pad_to_stride, weights_folder
+from perception.pose_estimation import measure_cube
+from perception.synthetic_data import polygon, random_crop
+from robot_runtime.mock_cell.renders import render_samples
+
+ROOT = Path(__file__).resolve().parents[2]
+UNHIDDEN_PX = 200
+
+
+def test_the_shipped_detector_finds_the_cube_in_pictures_it_has_never_seen() -> None:
+    detector = Detector(weights_folder(LIFT_CUBE.name))
+    overlaps, distances = [], []
+    for sample in render_samples(40, seed=990_000):
+        if sample.mask.sum() < UNHIDDEN_PX:
+            continue
+        found = detector.detect(sample.rgb)
+        assert found, "an unhidden cube was not found"
+        mask = found[0].mask
+        overlaps.append((mask & sample.mask).sum() / (mask | sample.mask).sum())
+        measured = measure_cube(mask, sample.depth_m, sample.K, sample.T_base_camera, LIFT_CUBE.object_width_m)
+        if measured is not None and not sample.held:
+            distances.append(np.linalg.norm(measured.position - sample.pose_base_object.position))
+    assert len(distances) >= 15
+    assert np.median(overlaps) > 0.8
+    assert np.median(distances) < 0.0025
+
+
+def test_running_needs_neither_torch_nor_ultralytics() -> None:
+    program = """
+import sys
+import numpy as np
+from perception.detector import Detector, weights_folder
+import perception.estimator
+Detector(weights_folder("lift_cube")).detect(np.zeros((240, 424, 3), np.uint8))
+print(sorted({"torch", "torchvision", "ultralytics", "pyrealsense2", "mujoco"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_missing_weights_and_another_picture_size_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(DetectorMissing, match="run launch/train_detector.py"):
+        Detector(tmp_path)
+    with pytest.raises(PictureSizeMismatch, match="640x480"):
+        Detector(weights_folder(LIFT_CUBE.name)).detect(np.zeros((480, 640, 3), np.uint8))
+
+
+def test_an_empty_picture_holds_no_cube() -> None:
+    detector = Detector(weights_folder(LIFT_CUBE.name))
+    noise = np.random.default_rng(0).integers(0, 256, (240, 424, 3), dtype=np.uint8)
+    for picture in (np.zeros_like(noise), np.full_like(noise, 180), noise):
+        assert detector.detect(picture) == []
+
+
+def test_padding_moves_no_pixel_but_by_the_border() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (240, 424, 3), dtype=np.uint8)
+    padded = pad_to_stride(picture)
+    assert padded.shape == (256, 448, 3)
+    assert np.array_equal(padded[8:248, 12:436], picture)
+
+
+def test_a_label_outlines_its_mask_to_a_fraction_of_a_pixel() -> None:
+    mask = np.zeros((160, 160), bool)
+    mask[50:70, 30:60] = True
+    outline = polygon(mask)
+    assert outline is not None
+    np.testing.assert_allclose(outline.min(axis=0) * 160, [30, 50], atol=0.2)
+    np.testing.assert_allclose(outline.max(axis=0) * 160, [60, 70], atol=0.2)
+    mask[:] = False
+    assert polygon(mask) is None
+
+
+def test_a_crop_usually_holds_the_whole_cube() -> None:
+    random = np.random.default_rng(0)
+    mask = np.zeros((256, 448), bool)
+    mask[100:120, 400:420] = True
+    picture = np.zeros((256, 448, 3), np.uint8)
+    seen = [random_crop(random, picture, mask, 160)[1].sum() for _ in range(200)]
+    assert np.mean(np.equal(seen, mask.sum())) > 0.85
