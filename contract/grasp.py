@@ -12,7 +12,7 @@ WIDTH_TOLERANCE_M = 0.010
 
 
 def is_holding(spec: TaskSpec, gripper_width: Any, gripper_closed: Any) -> Any:
-    """True where the gripper was told to close and its fingers stopped at about the object's width. Shape: (...) bool"""
+    """True where the gripper was told to close and its fingers stopped at the object's width. Shape: (...) bool"""
     return gripper_closed & (abs(gripper_width - spec.object_width_m) < WIDTH_TOLERANCE_M)
 
 

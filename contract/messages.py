@@ -1,4 +1,4 @@
-"""What travels between perception, policy and robot. Base frame, SI units, robot-time stamps of when it was measured."""
+"""What travels between perception, policy and robot. Base frame, SI units, stamps of robot time."""
 
 from __future__ import annotations
 

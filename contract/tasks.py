@@ -52,7 +52,7 @@ class Randomisation:
 class TaskSpec:
     """One task card.
 
-    translation_scale_m, rotation_scale_rad: what a full-scale action moves in one tick, base frame. A zero axis is locked.
+    translation_scale_m, rotation_scale_rad: what a full-scale action moves in one tick, base frame; 0 locks an axis.
     max_lead_m, max_lead_rad: how far the commanded pose may run ahead of the measured one.
     command_low_m, command_high_m: box the commanded tool position stays in, base frame.
     start_q_rad: joint pose an episode starts near; start_position_m / start_quaternion is its tool pose.

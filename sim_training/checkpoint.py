@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sim_training import distributed
+from sim_training.backends import restore_state, save_state
+from sim_training.settings import NoCheckpoint
 
 if TYPE_CHECKING:
     from sim_training.train import Progress, Trainer
-
-
-class NoCheckpoint(RuntimeError):
-    """There is nothing to resume from: start without --resume, or name the folder of an earlier run with --out."""
 
 
 class CheckpointOfAnotherRun(RuntimeError):
@@ -60,22 +58,21 @@ def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
     os.replace(part, path)
 
 
-# Settings that may change between a run and its continuation.
-_FREE = {"resume", "report", "out", "video", "total_steps", "checkpoint_every"}
+_FREE = {"resume", "report", "out", "video"}
+"""Settings that may change between a run and its continuation."""
 
 
 def _settings(trainer: Trainer) -> dict[str, str]:
-    return {k: str(v) for k, v in asdict(trainer.config).items() if k not in _FREE - {"total_steps"}}
+    return {k: str(v) for k, v in asdict(trainer.config).items() if k not in _FREE}
 
 
 def _path(trainer: Trainer, iteration: int) -> Path:
-    return trainer.config.out / "checkpoints" / f"{iteration:06d}-rank{trainer.rank}of{trainer.world}.pt"
+    return trainer.config.folder / "checkpoints" / f"{iteration:06d}-rank{trainer.rank}of{trainer.world}.pt"
 
 
 def save(trainer: Trainer) -> None:
     """Every rank writes its own file; the two newest complete sets are kept."""
     iteration = trainer.progress.iteration
-    simulation = trainer.task_env.continuation_state()
     state = {
         "settings": _settings(trainer),
         "model": trainer.model.state_dict(),
@@ -83,7 +80,7 @@ def save(trainer: Trainer) -> None:
         "progress": asdict(trainer.progress),
         "jump_start": {"history": trainer.jump_start.history, "active": trainer.jump_start.active},
         "observation": trainer.observation,
-        "simulation": simulation,
+        "simulation": torch.frombuffer(bytearray(save_state(trainer.env)), dtype=torch.uint8),
         "torch_random": torch.get_rng_state(),
     }
     _write_whole(_path(trainer, iteration), lambda path: torch.save(state, path))
@@ -96,17 +93,17 @@ def save(trainer: Trainer) -> None:
 
 def _newest_complete(trainer: Trainer) -> int:
     """The last iteration of which every rank's file is there."""
-    folder = trainer.config.out / "checkpoints"
+    folder = trainer.config.folder / "checkpoints"
     iterations = sorted({int(p.name[:6]) for p in folder.glob(f"*of{trainer.world}.pt")}, reverse=True)
     for iteration in iterations:
         ranks = [folder / f"{iteration:06d}-rank{r}of{trainer.world}.pt" for r in range(trainer.world)]
         if all(path.exists() for path in ranks):
             return iteration
-    raise NoCheckpoint(f"{folder}: {NoCheckpoint.__doc__}")
+    raise NoCheckpoint(folder)
 
 
 def load_newest(trainer: Trainer) -> None:
-    """Put the trainer exactly where the newest complete checkpoint left it. Raises NoCheckpoint, CheckpointOfAnotherRun."""
+    """Put the trainer where the newest complete checkpoint left it. Raises NoCheckpoint, CheckpointOfAnotherRun."""
     state = torch.load(_path(trainer, _newest_complete(trainer)), weights_only=True)
     if state["settings"] != _settings(trainer):
         changed = sorted(k for k, v in _settings(trainer).items() if state["settings"].get(k) != v)
@@ -118,7 +115,7 @@ def load_newest(trainer: Trainer) -> None:
     trainer.jump_start.history = state["jump_start"]["history"]
     trainer.jump_start.active = state["jump_start"]["active"]
     trainer.observation = state["observation"]
-    trainer.task_env.continue_from(state["simulation"])
+    restore_state(trainer.env, state["simulation"].numpy().tobytes())
     torch.set_rng_state(state["torch_random"])
 
 

@@ -53,7 +53,7 @@ class Evaluator:
 
 @torch.no_grad()
 def record_video(task_name: str, model: ActorCritic, seed: int, path: Path) -> None:
-    """One episode as an MP4, four frames a second of simulated time, drawn by the software renderer where there is no GPU."""
+    """One episode as an MP4 with four frames a second of simulated time."""
     import imageio.v3 as iio
 
     env = make_task(task_name, 1, physics="stock", render_mode="rgb_array")

@@ -5,94 +5,23 @@ from __future__ import annotations
 import json
 import signal
 import time
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
-import tyro
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from contract.tasks import TaskSpec, task
 from sim_training import checkpoint, distributed
 from sim_training.envs import make_task
 from sim_training.evaluate import Evaluator
 from sim_training.export import export_policy
 from sim_training.guidance.losses import directional_loss
 from sim_training.guidance.queries import GuidanceTargets
-from sim_training.guidance.schedule import JumpStart, ScheduleConfig
+from sim_training.guidance.schedule import JumpStart
 from sim_training.networks import ActorCritic
+from sim_training.settings import Config, read
 from sim_training.teachers.scripted import ScriptedLiftTeacher
-
-
-@dataclass(frozen=True)
-class Config:
-    """Settings of one training run; the batch is `world size * num_envs * rollout` steps."""
-
-    task: str = "lift_cube"
-    """name of a task card"""
-    algo: Literal["ppo", "vlajs"] = "vlajs"
-    """vlajs adds sparse, transient directional guidance to ppo"""
-    seed: int = 0
-    """of everything random"""
-    total_steps: int = 2_000_000
-    """environment steps over all ranks"""
-    num_envs: int = 128
-    """environments in this process"""
-    physics: Literal["stock", "fast"] = "fast"
-    """solver preset trained under; evaluation is always under stock physics"""
-    rollout: int = 50
-    """steps per environment and iteration"""
-    epochs: int = 5
-    """passes over each batch"""
-    minibatches: int = 8
-    """gradient steps per pass"""
-    learning_rate: float = 7e-4
-    """Adam, annealed linearly to a tenth"""
-    gamma: float = 0.97
-    """discount a tick"""
-    gae_lambda: float = 0.95
-    """of generalised advantage estimation"""
-    clip: float = 0.2
-    """PPO ratio clip"""
-    entropy: float = 0.0
-    """entropy bonus"""
-    value_weight: float = 1.0
-    """of the critic's squared error"""
-    max_grad_norm: float = 0.5
-    """global norm that gradients are shortened to"""
-    target_kl: float = 0.1
-    """a larger step ends the iteration's updates"""
-    log_std: float = -0.5
-    """initial exploration, logarithm of the standard deviation of an action in [-1, 1]"""
-    hidden: int = 128
-    """units in each of two hidden layers"""
-    spread: int = 5
-    """control steps one teacher answer guides (D in VLAJS)"""
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    """when the teacher is asked, and when it is let go"""
-    eval_every: int = 20
-    """iterations between evaluations"""
-    eval_episodes: int = 256
-    """episodes an evaluation, randomisation on"""
-    stop_at: float = 0.985
-    """evaluation success that ends training early; above 1 trains to the end"""
-    checkpoint_every: int = 10
-    """iterations between checkpoints"""
-    out: Path = Path("runs/lift_cube")
-    """folder of checkpoints, TensorBoard events, videos and the artifact"""
-    resume: bool = False
-    """continue exactly from the newest checkpoint in `out`"""
-    video: bool = True
-    """record one episode at each evaluation"""
-    report: Path | None = None
-    """JSON file for the key figures"""
-
-    @property
-    def spec(self) -> TaskSpec:
-        """The task card."""
-        return task(self.task)
 
 
 @dataclass
@@ -141,10 +70,12 @@ class Trainer:
         self.env = make_task(config.task, config.num_envs, physics=config.physics)
         self.task_env = self.env.unwrapped
         self.device = self.task_env.device
-        observation, _ = self.env.reset(seed=[config.seed * 10_000 + self.rank * 1_000 + i for i in range(config.num_envs)])
-        self.model = ActorCritic(
-            self.task_env.policy_size, observation.shape[-1], 7, config.hidden, config.log_std
-        ).to(self.device)
+        observation, _ = self.env.reset(
+            seed=[config.seed * 10_000 + self.rank * 1_000 + i for i in range(config.num_envs)]
+        )
+        self.model = ActorCritic(self.task_env.policy_size, observation.shape[-1], 7, config.hidden, config.log_std).to(
+            self.device
+        )
         distributed.broadcast(self.model)
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, eps=1e-5)
         self.teacher = ScriptedLiftTeacher()
@@ -272,14 +203,14 @@ class Trainer:
     def evaluate(self) -> float:
         """Success over `eval_episodes` under stock physics; the best so far becomes the artifact."""
         config, progress = self.config, self.progress
-        video = config.out / "videos" / f"{progress.env_steps:09d}.mp4" if config.video and self.rank == 0 else None
+        video = config.folder / "videos" / f"{progress.env_steps:09d}.mp4" if config.video and self.rank == 0 else None
         with torch.random.fork_rng():
             result = self.evaluator.run(self.model, seed=config.seed + 1_000_000, video=video)
         progress.eval_success = result.success
         if result.success > progress.best_success:
             progress.best_success = result.success
             if self.rank == 0:
-                export_policy(config.out / "policy", self.spec, self.model, result.observations, self.provenance())
+                export_policy(config.folder / "policy", self.spec, self.model, result.observations, self.provenance())
         return result.success
 
     def provenance(self) -> dict[str, Any]:
@@ -296,7 +227,7 @@ def train(config: Config) -> Progress:
     if config.resume:
         checkpoint.load_newest(trainer)
     progress, started = trainer.progress, time.monotonic() - trainer.progress.wall_s
-    log = checkpoint.Log(config.out) if trainer.rank == 0 else None
+    log = checkpoint.Log(config.folder) if trainer.rank == 0 else None
     bar = tqdm(total=config.total_steps, initial=progress.env_steps, unit="step", disable=trainer.rank != 0)
     done = False
     while not done and progress.env_steps < config.total_steps:
@@ -330,4 +261,4 @@ def train(config: Config) -> Progress:
 
 
 if __name__ == "__main__":
-    train(tyro.cli(Config, description=__doc__))
+    train(read())

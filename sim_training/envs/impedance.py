@@ -82,7 +82,7 @@ class ImpedanceController(BaseController):
     def set_episode(
         self, rows: Tensor, response: ImpedanceResponse, command_delay: Tensor, gripper_delay: Tensor
     ) -> None:
-        """How the loop answers in these environments: response, and delays in ticks. Shapes: rows (N,) bool, delays (N,)"""
+        """How the loop answers in these environments. rows: (N,) bool; delays: (N,) ticks"""
         count = self.scene.num_envs
         if not hasattr(self, "_command_delay"):
             self._command_delay = torch.zeros(count, dtype=torch.long, device=self.device)
@@ -200,5 +200,3 @@ class ImpedancePanda(Panda):
     def for_task(cls, spec: TaskSpec) -> type[ImpedancePanda]:
         """An agent class bound to one task card."""
         return type(cls.__name__, (cls,), {"spec": spec})
-
-

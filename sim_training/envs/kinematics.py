@@ -29,7 +29,7 @@ _HAND_YAW = -math.pi / 4
 
 
 def _rotation_columns(q: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
-    """Axis z and origin of every joint, and the rotation matrix after joint 7. Shapes: 7 x (N, 3), 7 x (N, 3), (N, 3, 3)"""
+    """Axis and origin of every joint, and the rotation after joint 7. Shapes: 7 x (N, 3), 7 x (N, 3), (N, 3, 3)"""
     count = q.shape[0]
     x = q.new_tensor([1.0, 0.0, 0.0]).expand(count, 3)
     y = q.new_tensor([0.0, 1.0, 0.0]).expand(count, 3)

@@ -43,7 +43,6 @@ class Truth:
 class LiftCubeEnv(BaseEnv):
     """State observations: first the contract's vector, then what only a critic may see (`privileged_size` numbers)."""
 
-    SUPPORTED_ROBOTS = ["panda_impedance"]
     SUPPORTED_REWARD_MODES = ["dense", "normalized_dense", "none"]
     card: TaskSpec = LIFT_CUBE
     privileged_size = 16

@@ -2,7 +2,7 @@
 
     x'' = w² (r - x) + 2 z w (g r' - x')      r: reference, linear over a tick; g: share of its velocity fed forward
 
-A ramp is followed with the lag 2 z (1 - g) / w seconds; around that the error decays freely, which is a 2 x 2 matrix a tick.
+A ramp is followed 2 z (1 - g) / w seconds late; around that the error decays freely: a 2 x 2 matrix a tick.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ FITTED_RESPONSE = ImpedanceResponse(
     translation=SecondOrder(frequency=15.4, damping=0.65, feedforward=0.39),
     rotation=SecondOrder(frequency=39.6, damping=0.82, feedforward=0.0),
 )
-"""Least squares on the mock cell's recording: 1.0 mm and 0.06 degrees rms over a 60 mm and a 0.3 rad move at full rate."""
+"""Least squares on the mock cell's recording: 1.0 mm and 0.06 degrees rms over 60 mm and 0.3 rad at full rate."""
 
 
 @dataclass

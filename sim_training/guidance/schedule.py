@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """calls per 50-step rollout and environment; kappa: decay per unit of mean-reward gain; window: iterations looked back.
+    """calls per 50-step rollout and environment; kappa: decay per unit of mean-reward gain; window: in iterations.
 
     threshold: mean reward a step above which a monotonic rise ends guidance. weight: lambda_0. The paper leaves N_max,
     N_min, kappa and the threshold's unit open.

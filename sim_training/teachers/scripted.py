@@ -11,31 +11,34 @@ from torch import Tensor
 from contract.poses import Pose, yaw_of
 
 _HOVER_M = 0.08
+_LEVEL_M = 0.01
+_FUNNEL = 2.0
 _STEP_M = 0.05
 _TURN_RAD = 0.2
 
 
 @dataclass(frozen=True)
 class Faults:
-    """noise: of each direction, as a share of the step's length. bias_m: constant error of where the object is thought."""
+    """noise: of each direction, as a share of the step's length. bias_m: constant error in where the object is."""
 
     noise: float = 0.3
     bias_m: tuple[float, float, float] = (0.005, -0.005, 0.0)
 
 
 class ScriptedLiftTeacher:
-    """Hover over the cube, come down, and go up once it is held."""
+    """Come down over the cube along a funnel, and go up once it is held."""
 
     def __init__(self, faults: Faults | None = None):
         self._faults = faults or Faults()
 
     def delta(self, tcp: Pose, cube: Pose, grasped: Tensor) -> Tensor:
-        """Physical tool delta, base frame: metres, rotation vector rad, gripper. Shapes: Poses (N, ...), (N,) -> (N, 7)"""
+        """Physical tool delta, base frame: m, rotation vector rad, gripper. Shapes: (N, ...), (N,) -> (N, 7)"""
         offset = cube.position - tcp.position + tcp.position.new_tensor(self._faults.bias_m)
-        level = offset[:, :2].norm(dim=-1) < 0.02
-        hover = offset + offset.new_tensor([0.0, 0.0, _HOVER_M])
+        beside = offset[:, :2].norm(dim=-1)
+        height = (_FUNNEL * (beside - _LEVEL_M)).clamp(0.0, _HOVER_M)
+        above = torch.cat([offset[:, :2], offset[:, 2:] + height[:, None]], -1)
         up = offset.new_tensor([0.0, 0.0, _STEP_M]).expand_as(offset)
-        move = torch.where(grasped[:, None], up, torch.where(level[:, None], offset, hover))
+        move = torch.where(grasped[:, None], up, above)
         move = move * (_STEP_M / move.norm(dim=-1, keepdim=True).clamp(min=_STEP_M))
         move = move + self._faults.noise * move.norm(dim=-1, keepdim=True) * torch.randn_like(move) / math.sqrt(3)
         quarter = math.pi / 2

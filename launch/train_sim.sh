@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Trains a policy: ./launch/train_sim.sh --task lift_cube --seed 0 [--resume] [--report FILE.json] (--help lists the rest).
+# One process per GPU, or per core where there is none; RANKS overrides how many.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+if [ -z "${RANKS:-}" ]; then
+  RANKS=$(nvidia-smi --list-gpus 2>/dev/null | wc -l)
+  [ "$RANKS" -gt 0 ] || RANKS=$(nproc)
+fi
+launch/_environment.py -m sim_training.settings "$@"
+case " $* " in *" --help "* | *" -h "*) exit 0 ;; esac
+export OMP_NUM_THREADS=1
+exec launch/_environment.py -m torch.distributed.run --standalone --nproc-per-node "$RANKS" -m sim_training.train "$@"

@@ -1,0 +1,122 @@
+"""The settings of a training run, checked before anything heavy is imported: `python -m sim_training.settings ARGS`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from contract.tasks import TaskSpec, UnknownTask, task
+from sim_training.guidance.schedule import ScheduleConfig
+
+
+class NoCheckpoint(ValueError):
+    """There is nothing to resume from."""
+
+    def __init__(self, folder: Path):
+        super().__init__(
+            f"No checkpoint in {folder}: start without --resume, or name an earlier run's folder with --out."
+        )
+
+
+class FolderInUse(ValueError):
+    """The run's folder already holds a run."""
+
+    def __init__(self, folder: Path):
+        super().__init__(f"{folder} already holds a run: continue it with --resume, or name another folder with --out.")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of one training run; the batch is `world size * num_envs * rollout` steps."""
+
+    task: str = "lift_cube"
+    """name of a task card"""
+    algo: Literal["ppo", "vlajs"] = "vlajs"
+    """vlajs adds sparse, transient directional guidance to ppo"""
+    seed: int = 0
+    """of everything random"""
+    total_steps: int = 2_000_000
+    """environment steps over all ranks"""
+    num_envs: int = 128
+    """environments in this process"""
+    physics: Literal["stock", "fast"] = "fast"
+    """solver preset trained under; evaluation is always under stock physics"""
+    rollout: int = 50
+    """steps per environment and iteration"""
+    epochs: int = 5
+    """passes over each batch"""
+    minibatches: int = 8
+    """gradient steps per pass"""
+    learning_rate: float = 7e-4
+    """Adam, annealed linearly to a tenth"""
+    gamma: float = 0.97
+    """discount a tick"""
+    gae_lambda: float = 0.95
+    """of generalised advantage estimation"""
+    clip: float = 0.2
+    """PPO ratio clip"""
+    entropy: float = 0.0
+    """entropy bonus"""
+    value_weight: float = 1.0
+    """of the critic's squared error"""
+    max_grad_norm: float = 0.5
+    """global norm that gradients are shortened to"""
+    target_kl: float = 0.1
+    """a larger step ends the iteration's updates"""
+    log_std: float = -0.5
+    """initial exploration, logarithm of the standard deviation of an action in [-1, 1]"""
+    hidden: int = 128
+    """units in each of two hidden layers"""
+    spread: int = 5
+    """control steps one teacher answer guides (D in VLAJS)"""
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    """when the teacher is asked, and when it is let go"""
+    eval_every: int = 20
+    """iterations between evaluations"""
+    eval_episodes: int = 256
+    """episodes an evaluation, randomisation on"""
+    stop_at: float = 0.985
+    """evaluation success that ends training early; above 1 trains to the end"""
+    checkpoint_every: int = 10
+    """iterations between checkpoints"""
+    out: Path | None = None
+    """folder of checkpoints, TensorBoard events, videos and the artifact; runs/TASK-ALGO-seedN if not given"""
+    resume: bool = False
+    """continue exactly from the newest checkpoint in `out`"""
+    video: bool = True
+    """record one episode at each evaluation"""
+    report: Path | None = None
+    """JSON file for the key figures"""
+
+    @property
+    def folder(self) -> Path:
+        """Where this run leaves everything."""
+        return self.out or Path("runs") / f"{self.task}-{self.algo}-seed{self.seed}"
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The task card."""
+        return task(self.task)
+
+
+def read() -> Config:
+    """The settings from the command line. Raises UnknownTask, NoCheckpoint, FolderInUse."""
+    config = tyro.cli(Config, description="Train a policy in ManiSkill and export it as a policy folder.")
+    assert config.spec
+    has_checkpoint = any((config.folder / "checkpoints").glob("*.pt"))
+    if config.resume and not has_checkpoint:
+        raise NoCheckpoint(config.folder)
+    if has_checkpoint and not config.resume:
+        raise FolderInUse(config.folder)
+    return config
+
+
+if __name__ == "__main__":
+    try:
+        read()
+    except (UnknownTask, NoCheckpoint, FolderInUse) as error:
+        sys.exit(str(error))

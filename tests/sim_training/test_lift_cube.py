@@ -1,0 +1,124 @@
+"""lift_cube under the contract: what an action does, what is observed, when it succeeds."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from contract.observation import observation_size
+from contract.poses import quat_rotate, rotation_between, yaw_of
+from contract.tasks import LIFT_CUBE
+from sim_training.envs import make_task
+from sim_training.envs.kinematics import forward
+from sim_training.teachers.scripted import Faults, ScriptedLiftTeacher
+
+COUNT = 8
+
+
+@pytest.fixture(scope="module")
+def env() -> Iterator[Any]:
+    torch.set_num_threads(1)
+    env = make_task("lift_cube", COUNT, randomise=False)
+    yield env
+    env.close()
+
+
+def _hold(env: Any, action: list[float], ticks: int) -> None:
+    for _ in range(ticks):
+        env.step(torch.tensor([action]).repeat(COUNT, 1))
+
+
+def test_an_episode_starts_at_the_cards_pose_with_the_cube_in_its_area(env: Any) -> None:
+    observation, _ = env.reset(seed=1)
+    task = env.unwrapped
+    assert observation.shape == (COUNT, observation_size(LIFT_CUBE) + task.privileged_size)
+    torch.testing.assert_close(task.tcp.position, torch.tensor([LIFT_CUBE.start_position_m] * COUNT), atol=1e-3, rtol=0)
+    xy = task.object.position[:, :2]
+    assert (xy >= torch.tensor(LIFT_CUBE.object_low_m)).all()
+    assert (xy <= torch.tensor(LIFT_CUBE.object_high_m)).all()
+
+
+def test_kinematics_agree_with_the_simulated_arm(env: Any) -> None:
+    env.reset(seed=2)
+    _hold(env, [0.4, -0.3, -0.5, 0, 0, 0.8, 1], 10)
+    task = env.unwrapped
+    link = task.agent.tcp.pose
+    ours = forward(task.agent.robot.get_qpos()[:, :7])
+    torch.testing.assert_close(ours.position + task._base, link.p, atol=1e-4, rtol=0)
+    assert rotation_between(ours.quaternion, link.q).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_translation_moves_the_tool_along_its_axis_at_the_cards_speed(env: Any, axis: int) -> None:
+    env.reset(seed=3)
+    task = env.unwrapped
+    before = task.tcp.position.clone()
+    action = [0.0] * 6 + [1.0]
+    action[axis] = 1.0
+    _hold(env, action, 5)
+    _hold(env, [0.0] * 6 + [1.0], 20)
+    expected = torch.zeros(COUNT, 3)
+    expected[:, axis] = 5 * LIFT_CUBE.translation_scale_m
+    torch.testing.assert_close(task.tcp.position - before, expected, atol=2e-3, rtol=0)
+
+
+def test_positive_rotation_turns_the_tool_counter_clockwise_seen_from_above(env: Any) -> None:
+    env.reset(seed=4)
+    task = env.unwrapped
+    before = yaw_of(task.tcp.quaternion).clone()
+    _hold(env, [0, 0, 0, 0, 0, 1, 1], 5)
+    _hold(env, [0, 0, 0, 0, 0, 0, 1], 20)
+    turned = yaw_of(task.tcp.quaternion) - before
+    torch.testing.assert_close(turned, torch.full((COUNT,), 5 * 0.06), atol=0.01, rtol=0)
+    down = quat_rotate(task.tcp.quaternion, torch.tensor([[0.0, 0.0, 1.0]]).repeat(COUNT, 1))
+    assert (down[:, 2] < -0.999).all(), "the tool keeps pointing down"
+
+
+def test_the_tool_never_exceeds_a_quarter_metre_a_second(env: Any) -> None:
+    env.reset(seed=5)
+    task, fastest = env.unwrapped, 0.0
+    generator = torch.Generator().manual_seed(0)
+    before = task.tcp.position.clone()
+    for _ in range(40):
+        action = torch.sign(torch.rand(COUNT, 7, generator=generator) - 0.5)
+        command = task.agent.controller.command.position.clone()
+        env.step(action)
+        asked = (task.agent.controller.command.position - command).norm(dim=-1).max() * LIFT_CUBE.rate_hz
+        fastest = max(fastest, float(asked))
+        before = task.tcp.position
+    assert fastest <= 0.25
+    assert before.isfinite().all()
+
+
+def test_a_teacher_that_lifts_the_cube_and_holds_it_still_succeeds(env: Any) -> None:
+    env.reset(seed=6)
+    task, teacher = env.unwrapped, ScriptedLiftTeacher(Faults(noise=0.0, bias_m=(0.0, 0.0, 0.0)))
+    scale = torch.tensor([LIFT_CUBE.translation_scale_m] * 3 + [1.0, 1.0, 0.06, 1.0])
+    closing = torch.zeros(COUNT, dtype=torch.bool)
+    succeeded = torch.zeros(COUNT, dtype=torch.bool)
+    for _ in range(LIFT_CUBE.horizon):
+        truth = task.truth
+        action = teacher.delta(truth.tcp, truth.cube, truth.grasped) / scale
+        closing |= (truth.cube.position - truth.tcp.position).norm(dim=-1) < 0.012
+        action[closing & ~truth.grasped, :6] *= 0.1
+        action[truth.grasped & (truth.cube.position[:, 2] > 0.14), :6] = 0.0
+        action[:, 6] = torch.where(closing, -1.0, 1.0)
+        _, _, _, _, info = env.step(action)
+        succeeded |= info["success"]
+    assert succeeded.float().mean() >= 0.75
+    assert not (succeeded & (info["height"] < 0.05)).any(), "success means lifted"
+
+
+def test_doing_nothing_does_not_succeed(env: Any) -> None:
+    env.reset(seed=7)
+    _hold(env, [0.0] * 6 + [1.0], 20)
+    assert not env.unwrapped.evaluate()["success"].any()
+
+
+def test_asking_for_observations_twice_does_not_change_what_is_believed(env: Any) -> None:
+    env.reset(seed=8)
+    _hold(env, [0.5, 0, 0, 0, 0, 0, 1], 3)
+    task = env.unwrapped
+    first, second = task.get_obs(task.get_info()), task.get_obs(task.get_info())
+    torch.testing.assert_close(first, second)
