@@ -22,6 +22,8 @@ from safety.faults import LatchedFault
 
 REPLY_TIMEOUT_S = 3.0
 """Wall time after which a silent bridge counts as dead; it answers within a few milliseconds otherwise."""
+RECOVER_TIMEOUT_S = 10.0
+"""Recovering may open a new connection to the arm."""
 HEARTBEAT_S = 0.5
 StateListener = Callable[[RobotState, BridgeStatus], None]
 
@@ -144,7 +146,7 @@ class BridgeClient:
     def recover(self) -> None:
         """Clear latched faults after their cause has been removed. The arm is disarmed afterwards."""
         self._call_leased("recover")
-        self._advanced_s = time.monotonic()  # an arm that was lost has only now come back
+        self._heard_s = self._advanced_s = time.monotonic()  # an arm that was lost has only now come back
         self._wait_for_mode("disarmed")
 
     # --- connection -----------------------------------------------------------------------------------------------
@@ -190,11 +192,12 @@ class BridgeClient:
             self._requests += 1
             head = {"version": wire.PROTOCOL_VERSION, "id": self._requests, "op": operation, "session": self._session}
             self._commands.send(wire.encode(head | arguments))
-            deadline = time.monotonic() + REPLY_TIMEOUT_S
+            timeout_s = RECOVER_TIMEOUT_S if operation == "recover" else REPLY_TIMEOUT_S
+            deadline = time.monotonic() + timeout_s
             while True:
                 left_ms = int(1000 * (deadline - time.monotonic()))
                 if left_ms <= 0 or not self._commands.poll(left_ms):
-                    raise BridgeLost(self._lost(f"No answer to '{operation}' within {REPLY_TIMEOUT_S:.0f} s"))
+                    raise BridgeLost(self._lost(f"No answer to '{operation}' within {timeout_s:.0f} s"))
                 reply = wire.decode(self._commands.recv())
                 if reply.get("id") == self._requests:  # older ones are answers to calls that were given up
                     break

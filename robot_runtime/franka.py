@@ -56,7 +56,7 @@ class Arm:
         self._gains = gains
         self._motion_limits = limits
         self._limits = arm_limits(settings.model)
-        self._robot: Any = None
+        self._connection: Any = None
         self._model: Any = None
         self._motion: Any = None
         self._stamp_offset_s = 0.0
@@ -66,12 +66,12 @@ class Arm:
         """Open a connection (a new one after a lost one) and set every limit. Raises ArmFault."""
         import franky
 
-        self._robot = None  # the old connection must be gone before the arm takes a new one
+        self._connection = None  # the old connection must be gone before the arm takes a new one
         enforce = self._settings.realtime == "enforce"
         realtime = franky.RealtimeConfig.Enforce if enforce else franky.RealtimeConfig.Ignore
         with self._faults():
             robot = franky.Robot(self._settings.address, realtime_config=realtime)
-            self._robot, self._model = robot, robot.model
+            self._connection, self._model = robot, robot.model
             self._set_limits()
             self._check_tool()
             stamp = robot.state.time.to_sec()
@@ -162,27 +162,40 @@ class Arm:
         """Whether a joint pose lies inside the arm's limits. Shape: (7,)"""
         return bool((q > self._limits.q_low).all() and (q < self._limits.q_high).all())
 
-    def recover(self) -> None:
-        """Clear the arm's own errors, reconnecting if the connection was lost. Raises ArmFault if they remain."""
-        if self._robot is None:
-            self.connect()
+    def recover(self) -> bool:
+        """Clear the arm's own errors, reconnecting if the connection was lost; tells whether it was.
+
+        Raises ArmFault if errors remain.
+        """
+        renewed = False
         try:
             self.read()
         except ArmFault:
             self.connect()
+            renewed = True
+        self.start_stop()  # a controller that outlived a silence would go on holding its last target
         with self._faults():
-            self._robot.recover_from_errors()
             deadline = time.monotonic() + RECOVERY_WAIT_S
+            while self._robot.is_in_control and time.monotonic() < deadline:
+                time.sleep(0.01)
+            self._robot.recover_from_errors()
             while self._robot.has_errors:  # recover_from_errors may return before the state is fresh
                 if time.monotonic() > deadline:
                     raise ArmFault(
                         "arm_errors_remain", f"The arm still reports errors: {self._robot.state.current_errors}."
                     )
                 time.sleep(0.01)
+        return renewed
 
     def close(self) -> None:
         """Give the connection back."""
-        self._robot = self._model = self._motion = None
+        self._connection = self._model = self._motion = None
+
+    @property
+    def _robot(self) -> Any:
+        if self._connection is None:
+            raise ArmFault("arm_unreachable", f"There is no connection to the arm at {self._settings.address}.")
+        return self._connection
 
     def _set_limits(self) -> None:
         """Every limit and threshold of the connected arm; franky's defaults are not trusted."""
@@ -222,12 +235,12 @@ class Arm:
         """franky's exceptions as ArmFault."""
         import franky
 
-        if self._robot is None and self._last_stamp > 0.0:
-            raise ArmFault("arm_unreachable", f"There is no connection to the arm at {self._settings.address}.")
         try:
             yield
-        except franky.NetworkException as error:
-            self._robot = None
+        except ArmFault:
+            raise
+        except (franky.NetworkException, RuntimeError) as error:  # "Net Exception" comes as a bare RuntimeError
+            self._connection = None
             raise ArmFault(
                 "arm_unreachable", f"The arm at {self._settings.address} does not answer: {error}."
             ) from error

@@ -45,15 +45,17 @@ class Gripper:
         self.fault: str | None = None
 
     def connect(self) -> None:
-        """Open the connection and start the threads. Raises GripperUnreachable."""
+        """Open the connection, a new one after a lost one, and start the threads. Raises GripperUnreachable."""
         import franky
 
         try:
+            self._hand = None  # the old connection must be gone before the hand takes a new one
             self._hand = franky.Gripper(self._address)
             self._read_once()
         except (franky.NetworkException, franky.GripperException) as error:
             raise GripperUnreachable(f"The gripper at {self._address} does not answer: {error}.") from error
-        for work in (self._read, self._move):
+        self.fault = None
+        for work in (self._read, self._move) if not self._threads else ():
             thread = threading.Thread(target=work, name=f"gripper-{work.__name__}", daemon=True)
             thread.start()
             self._threads.append(thread)

@@ -140,6 +140,11 @@ def setpoint_from_wire(plain: Any) -> Setpoint:
         raise WireError("A setpoint needs stamp, sequence, pose (7) and twist (6).") from error
 
 
+def joints_from_wire(values: Any) -> np.ndarray:
+    """Seven joint angles; the arm judges them. Raises WireError if the form is wrong. Shape: (7,)"""
+    return _vector(values, 7)
+
+
 def gripper_from_wire(plain: Any) -> GripperCommand:
     """A gripper command. Raises WireError if the form is wrong."""
     try:
@@ -228,7 +233,10 @@ def executed_from_wire(plain: dict[str, Any]) -> Executed:
 
 
 def _vector(values: Any, size: int) -> np.ndarray:
-    vector = np.array(values, dtype=float)
+    try:
+        vector = np.array(values, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise WireError(f"Expected {size} numbers.") from error
     if vector.shape != (size,):
         raise WireError(f"Expected {size} numbers, got shape {vector.shape}.")
     return vector

@@ -1,0 +1,356 @@
+"""What may move the arm and what stops it: modes, guard, watchdog, reference and homing. One turn per `tick`.
+
+Knows nothing of sockets and clients; everything is decided on robot time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from contract.messages import GripperCommand, RobotState, Setpoint
+from contract.poses import Pose
+from robot_runtime import wire
+from robot_runtime.cell import Cell
+from robot_runtime.flight_recorder import FlightRecorder
+from robot_runtime.franka import Arm, ArmFault, ArmState
+from robot_runtime.gripper import Gripper, GripperUnreachable
+from robot_runtime.reference import SmoothReference
+from robot_runtime.wire import BridgeStatus, Counters, Executed
+from safety.faults import LatchedFault, Mode, ModeMachine, NotNow
+from safety.guard import GuardLimits, judge, violations
+from safety.watchdog import judge_silence
+
+SILENT_ARM_S = 1.5
+"""Wall time without a new state after which the arm counts as lost; franky itself gives up after about 1 s."""
+SILENT_GRIPPER_S = 1.0
+"""Robot time without a new width after which the gripper counts as lost."""
+CLEAR_HEIGHT_M = 0.20
+"""Drives to a joint pose start at least this high above the table."""
+RAISE_SPEED_M_S = 0.15
+HOMING_DONE_RAD = 0.02
+OVERSPEED_FACTOR = 2.0
+"""Measured tool speed above this many times the limit is a fault in every mode."""
+OUTSIDE_MARGIN_M = 0.05
+"""So far outside the workspace the measured tool may swing before it is a fault."""
+
+
+class Authority:
+    """Owns the arm, the gripper and the latched faults. Raises ArmFault or GripperUnreachable if it cannot connect."""
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+        self._machine = ModeMachine()
+        self._counters = Counters()
+        self._recorder = FlightRecorder(cell.flight_records_folder)
+        self._dumped = True
+        self._limits = guard_limits(cell, 0.05)
+        self._homing_q: np.ndarray | None = None
+        self._homing_goal = np.zeros(7)
+        self._raised = False
+        self._advanced_s = time.monotonic()
+        self._arm = Arm(cell.robot, cell.gains, cell.limits)
+        self._arm.connect()
+        self._arm_state = self._arm.read()
+        self._now = self._arm_state.stamp
+        self._gripper = Gripper(cell.robot.address, lambda: self._now)
+        self._gripper.connect()
+        self._state = self._contract_state()
+        self._hold_here()
+
+    @property
+    def now(self) -> float:
+        """Robot time of the newest state, seconds."""
+        return self._now
+
+    @property
+    def state(self) -> RobotState:
+        """The newest state."""
+        return self._state
+
+    @property
+    def fault(self) -> LatchedFault | None:
+        """The fault that is latched."""
+        return self._machine.fault
+
+    @property
+    def in_motion(self) -> bool:
+        """Whether the arm is or may be moving under our control, stopping included."""
+        return self._machine.in_motion
+
+    def status(self, commander: str | None) -> BridgeStatus:
+        """What is going on."""
+        return BridgeStatus(
+            mode=self._machine.mode,
+            fault=self._machine.fault,
+            counters=self._counters,
+            command_base_tcp=self._previous.pose_base_tcp,
+            reference_base_tcp=self._reference.reference.pose_base_tcp,
+            commander=commander,
+        )
+
+    def note(self, kind: str, detail: Any) -> None:
+        """Put an event into the flight record."""
+        self._recorder.event(self._now, kind, detail)
+
+    # --- one turn -------------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Read the arm, judge silence, move the reference on. Never raises for what the arm does."""
+        try:
+            if not self._lost:
+                self._look()
+            if self._machine.mode != "faulted":
+                self._act()
+        except ArmFault as fault:
+            self._fail(fault)
+        if self._machine.mode == "faulted" and not self._dumped:
+            self._dumped = True
+            assert self._machine.fault is not None
+            record = self._recorder.dump(self._machine.fault.name)
+            print(f"fault: {self._machine.fault.cause} Recorded in {record}.", flush=True)
+
+    def _look(self) -> None:
+        """Read the arm and check that what it does is what it should."""
+        arm = self._arm.read()
+        if arm.stamp > self._now:
+            self._advanced_s = time.monotonic()
+        elif time.monotonic() - self._advanced_s > SILENT_ARM_S:
+            raise ArmFault("arm_silent", f"The arm has sent no new state for {SILENT_ARM_S} s.")
+        self._now, self._arm_state = arm.stamp, arm
+        self._state = self._contract_state()
+        self._recorder.state(self._state, self._reference.reference.pose_base_tcp)
+        if self._machine.in_motion:
+            speed = float(np.linalg.norm(arm.v_base_tcp[:3]))
+            self._count(peak_speed_m_s=max(self._counters.peak_speed_m_s, speed))
+            if self._machine.mode != "stopping":
+                self._check_motion(arm, speed)
+
+    def _check_motion(self, arm: ArmState, speed: float) -> None:
+        if arm.stamp - self._state.gripper_stamp > SILENT_GRIPPER_S:
+            self.trip("gripper_silent", self._gripper.fault or f"No gripper width for {SILENT_GRIPPER_S:g} s.")
+        if speed > OVERSPEED_FACTOR * self._cell.limits.speed_m_s:
+            self.trip("overspeed", f"The tool moved at {speed:.2f} m/s.")
+        low, high = np.array(self._limits.low_m), np.array(self._limits.high_m)
+        position = arm.pose_base_tcp.position
+        outside = float(np.maximum(low - position, position - high).max())
+        if outside > OUTSIDE_MARGIN_M and self._machine.mode in ("moving", "holding"):
+            self.trip("left_workspace", f"The tool is {1e3 * outside:.0f} mm outside the workspace.")
+
+    @property
+    def _lost(self) -> bool:
+        """Whether there is no arm to read: only `recover` connects again."""
+        fault = self._machine.fault
+        return self._machine.mode == "faulted" and fault is not None and fault.name in ("arm_unreachable", "arm_silent")
+
+    def _act(self) -> None:
+        """Move the arm on, according to the mode."""
+        if self._machine.mode in ("moving", "holding"):
+            timing = self._cell.timing
+            silence = judge_silence(self._now, self._previous.stamp, timing.hold_after_s, timing.stop_after_s)
+            if silence == "stop":
+                self.trip("setpoints_stopped", f"No setpoint came for {timing.stop_after_s:g} s.")
+            elif silence == "hold":
+                self._to("holding")
+        if self._machine.mode in ("armed", "moving", "holding"):
+            self._follow()
+        elif self._machine.mode == "stopping" and not self._arm.is_moving():
+            self._to("disarmed")
+        elif self._machine.mode == "homing":
+            self._home()
+
+    def _follow(self) -> None:
+        """Give the controller the reference of this instant."""
+        if not self._arm.is_moving():
+            raise ArmFault("control_ended", "The impedance controller ended without being asked to.")
+        reference = self._reference.advance(self._now)
+        speed = float(np.linalg.norm(reference.twist_base_tcp[:3]))
+        self._count(peak_reference_speed_m_s=max(self._counters.peak_reference_speed_m_s, speed))
+        self._arm.set_target(reference)
+
+    def _home(self) -> None:
+        """Straight up under impedance control, to rest, then the joint drive."""
+        if not self._raised:
+            self._follow()
+            if self._reference.settled:
+                self._arm.start_stop()
+                self._raised = True
+        elif self._arm.is_moving():
+            return
+        elif self._homing_q is not None:
+            self._homing_goal, self._homing_q = self._homing_q, None
+            self._arm.start_joint_motion(self._homing_goal)
+        else:
+            missing = float(np.abs(self._arm_state.q - self._homing_goal).max())
+            if missing > HOMING_DONE_RAD:
+                self.trip("home_not_reached", f"A joint is still {missing:.3f} rad from its goal.", at_rest=True)
+                return
+            self._hold_here()
+            self._to("disarmed")
+
+    # --- what can be asked ----------------------------------------------------------------------------------------
+
+    def begin_session(self, period_s: float) -> None:
+        """Setpoints will come every `period_s` seconds. Raises NotNow if that is no rate for an arm."""
+        if not 0.01 <= period_s <= 0.2:
+            raise NotNow("Setpoints must come every 0.01 to 0.2 s.")
+        self._limits = guard_limits(self._cell, period_s)
+
+    def arm(self) -> None:
+        """Hold where the arm is, ready for setpoints. Raises NotNow, ArmFault."""
+        position = self._arm_state.pose_base_tcp.position
+        if (position < self._limits.low_m).any() or (position > self._limits.high_m).any():
+            raise NotNow(f"The tool is outside the workspace at {np.round(position, 3).tolist()} m; move_home first.")
+        self._to("armed")
+        self._hold_here()
+        self._arm.start_impedance(self._arm_state)
+
+    def take(self, asked: Setpoint) -> Executed:
+        """Judge one setpoint and, if it passes, make it the reference's goal."""
+        self._count(setpoints=self._counters.setpoints + 1)
+        if self._machine.mode not in ("armed", "moving", "holding"):
+            fault = self._machine.fault
+            return self._refused(asked, fault.cause if fault is not None else f"The arm is {self._machine.mode}.")
+        measured = self._arm_state.pose_base_tcp
+        verdict = judge(self._limits, asked, self._previous, measured, self._now)
+        if verdict.refusal is not None:
+            if verdict.refusal.latches:
+                self.trip(verdict.refusal.name, verdict.refusal.cause)
+            return self._refused(asked, verdict.refusal.cause)
+        executed = verdict.setpoint
+        assert executed is not None
+        self._count(
+            clipped=self._counters.clipped + bool(verdict.clipped),
+            limit_violations=self._counters.limit_violations
+            + bool(violations(self._limits, executed, self._previous, measured)),
+        )
+        answer = Executed(asked.sequence, self._now, executed.pose_base_tcp, clipped=verdict.clipped)
+        self.note("setpoint", {"asked": wire.setpoint_to_wire(asked), "executed": wire.executed_to_wire(answer)})
+        self._to("moving")
+        # Silence is counted from when the setpoint was meant, never from later than now.
+        self._previous = replace(executed, stamp=min(executed.stamp, self._now))
+        self._reference.advance(self._now)
+        self._reference.set_goal(executed.pose_base_tcp, self._now, self._limits.period_s)
+        return answer
+
+    def _refused(self, asked: Setpoint, why: str) -> Executed:
+        self._count(refused=self._counters.refused + 1)
+        self.note("refused", why)
+        return Executed(asked.sequence, self._now, self._previous.pose_base_tcp, refused=why)
+
+    def move_gripper(self, command: GripperCommand) -> None:
+        """Tell the gripper; never blocks."""
+        self.note("gripper", vars(command))
+        self._gripper.command(command)
+
+    def move_home(self, q: np.ndarray) -> None:
+        """Start the slow drive to a joint pose (7,). Raises NotNow, ArmFault."""
+        if not np.isfinite(q).all() or not self._arm.allows(q):
+            raise NotNow("move_home needs seven joint angles inside the arm's limits.")
+        following = self._machine.mode in ("armed", "moving", "holding")
+        self._to("homing")
+        self._homing_q = q
+        self._raised = not following and self._arm_state.pose_base_tcp.position[2] >= CLEAR_HEIGHT_M
+        if self._raised:
+            return
+        if not following:
+            self._hold_here()
+            self._arm.start_impedance(self._arm_state)
+        here = self._reference.reference.pose_base_tcp
+        up = np.array([here.position[0], here.position[1], max(CLEAR_HEIGHT_M, here.position[2])])
+        seconds = float(up[2] - here.position[2]) / RAISE_SPEED_M_S
+        self._reference.set_goal(Pose(up, here.quaternion), self._now, seconds)
+
+    def stop(self) -> None:
+        """Begin to bring the arm to rest, whatever it does; nothing to do at rest."""
+        if self._machine.in_motion and self._machine.mode != "stopping":
+            try:
+                self._arm.start_stop()
+                self._to("stopping")
+            except ArmFault as fault:
+                self._fail(fault)
+
+    def recover(self) -> None:
+        """Clear latched faults, connecting again where a connection was lost. Raises NotNow if that fails."""
+        if self._machine.in_motion:
+            raise NotNow(f"The arm is {self._machine.mode}; recover when it has stopped.")
+        try:
+            renewed = self._arm.recover()
+            self._arm_state = self._arm.read()
+            self._now = self._arm_state.stamp
+            silent = self._now - self._gripper.reading.stamp > SILENT_GRIPPER_S
+            if renewed or silent or self._gripper.fault is not None:
+                self._gripper.connect()
+        except (ArmFault, GripperUnreachable) as error:
+            raise NotNow(str(error)) from error  # the latched fault stays as it is
+        self._machine.recover()
+        self._hold_here()
+        self._advanced_s = time.monotonic()
+        self.note("recover", None)
+
+    def trip(self, name: str, cause: str, at_rest: bool = False) -> None:
+        """Latch a fault and bring the arm to rest. at_rest: it already is, or nothing can be sent to it any more."""
+        self.note("fault", {"name": name, "cause": cause})
+        if self._machine.in_motion and self._machine.mode != "stopping" and not at_rest:
+            try:
+                self._arm.start_stop()
+            except ArmFault:
+                at_rest = True
+        self._machine.trip(name, cause, self._now, at_rest)
+        self._count(faults=self._counters.faults + 1)
+        self._dumped = False
+
+    def close(self) -> None:
+        """Let go of arm and gripper."""
+        self._gripper.close()
+        self._arm.close()
+
+    # --- bookkeeping ----------------------------------------------------------------------------------------------
+
+    def _fail(self, fault: ArmFault) -> None:
+        """The arm stopped itself or is gone; tell a controller that may still run to stop all the same."""
+        with contextlib.suppress(ArmFault):
+            self._arm.start_stop()
+        self.trip(fault.name, str(fault), at_rest=True)
+
+    def _to(self, mode: Mode) -> None:
+        if mode != self._machine.mode:
+            self._machine.to(mode)
+            self.note("mode", self._machine.mode)
+
+    def _count(self, **changes: Any) -> None:
+        self._counters = replace(self._counters, **changes)
+
+    def _hold_here(self) -> None:
+        """Let reference and last setpoint begin where the arm is."""
+        limits, pose = self._cell.limits, self._arm_state.pose_base_tcp
+        self._reference = SmoothReference(pose, self._now, limits.speed_m_s, limits.rotation_rad_s)
+        self._previous = Setpoint(self._now - self._limits.period_s, -1, pose, np.zeros(6))
+
+    def _contract_state(self) -> RobotState:
+        gripper = self._gripper.reading
+        return RobotState(
+            **vars(self._arm_state),
+            gripper_width=gripper.width,
+            gripper_stamp=gripper.stamp,
+            gripper_closed=gripper.closed,
+        )
+
+
+def guard_limits(cell: Cell, period_s: float) -> GuardLimits:
+    """What the guard allows in this cell for setpoints every `period_s` seconds."""
+    return GuardLimits(
+        speed_m_s=cell.limits.speed_m_s,
+        rotation_rad_s=cell.limits.rotation_rad_s,
+        period_s=period_s,
+        low_m=cell.workspace.low_m,
+        high_m=cell.workspace.high_m,
+        lead_m=cell.limits.lead_m,
+        lead_rad=cell.limits.lead_rad,
+        max_age_s=cell.timing.setpoint_max_age_s,
+        max_ahead_s=2 * period_s,
+    )
