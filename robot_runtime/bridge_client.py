@@ -77,11 +77,6 @@ class BridgeClient:
         self._session = reply["session"]
         self.latest()
 
-    def observe(self) -> BridgeStatus:
-        """Wait for the first state without taking the lease, and return the bridge's status. Raises BridgeLost."""
-        self.latest()
-        return self.status()
-
     # --- state ----------------------------------------------------------------------------------------------------
 
     def latest(self) -> RobotState:
