@@ -97,11 +97,11 @@ class Run:
         spec = task(arguments.task)
         cell = load_cell(arguments.cell)
         check_arguments(arguments, cell)
+        stack.enter_context(_running.cell_lock(cell))
         policy = artifact.load(arguments.policy or POLICIES / spec.name, spec)
         made = policy.card["provenance"]
         _terminal.checked("policy", f"{spec.name}, {made['env_steps'] / 1e6:.1f} M steps, commit {made['commit']}")
         detector = Detector(weights_folder(spec.name))
-        stack.enter_context(_running.cell_lock(cell))
         judge = open_judge(stack, cell, spec, arguments.video)
         eye = cell.camera
         camera = stack.enter_context(open_camera(eye.address, eye.serial, eye.width, eye.height, eye.rate_hz))

@@ -7,7 +7,12 @@ import pytest
 
 from contract.grasp import is_holding
 from contract.messages import ObjectState, RobotState
+from contract.poses import Pose
 from contract.tasks import LIFT_CUBE
+from perception.detector import Detector, weights_folder
+from perception.estimator import Estimator
+from perception.realsense import open_camera
+from robot_runtime.bridge_client import BridgeClient
 from robot_runtime.mock_cell.scoring import ScoringClient
 from robot_runtime.trials import TrialRunner
 
@@ -44,3 +49,26 @@ def test_a_scripted_policy_lifts_the_cube_through_bridge_and_franka_protocol(who
     counters = whole_cell.client.status().counters
     assert counters.limit_violations == 0
     assert counters.peak_speed_m_s < 2 * whole_cell.cell.limits.speed_m_s
+
+
+def test_a_scripted_policy_lifts_the_cube_that_camera_and_detector_see(whole_cell: WholeCell) -> None:
+    eye, spec = whole_cell.cell.camera, LIFT_CUBE
+    detector = Detector(weights_folder(spec.name))
+    with (
+        open_camera(eye.address, eye.serial, eye.width, eye.height, eye.rate_hz) as camera,
+        Estimator(spec, camera, detector, Pose.from_matrix(eye.T_base_camera_matrix), eye.clock) as estimator,
+        BridgeClient(whole_cell.cell, "states", lambda state, _: estimator.on_state(state)),
+    ):
+        runner = TrialRunner(whole_cell.client, estimator, spec, ScriptedLift(spec))
+        for seed in (11, 12):
+            runner.go_to_start()
+            whole_cell.scoring.reset(seed)
+            estimator.tracker.forget()
+            runner.wait_for_object()
+            seen = estimator.latest()
+            truth = whole_cell.scoring.truth()
+            assert seen is not None
+            assert np.linalg.norm(seen.pose_base_object.position - truth.pose_base_object.position) < 0.01
+            trial = runner.run(index=seed, seed=seed)
+            assert whole_cell.scoring.truth().success, trial.failure
+            assert trial.faults == 0

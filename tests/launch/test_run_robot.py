@@ -23,16 +23,6 @@ from robot_runtime.cell import CELLS_FOLDER, load_cell
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-@pytest.fixture(scope="module")
-def still_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A policy that loads, and never moves."""
-    size = observation_size(LIFT_CUBE)
-    tensors = {"normaliser.mean": np.zeros(size), "normaliser.std": np.ones(size)}
-    tensors |= {"actor.0.weight": np.zeros((7, size)), "actor.0.bias": np.zeros(7)}
-    folder = tmp_path_factory.mktemp("policies") / "still"
-    return artifact.write(folder, LIFT_CUBE, tensors, b"", np.zeros((1, size)), {"commit": "test", "env_steps": 0})
-
-
 @pytest.fixture
 def run_robot(tmp_path: Path, still_policy: Path):
     """Starts the program as a user would, but inside the environment; returns the sentence it ends with."""
@@ -40,11 +30,7 @@ def run_robot(tmp_path: Path, still_policy: Path):
     def start(*arguments: str, policy: Path = still_policy) -> str:
         done = subprocess.run(
             [sys.executable, ROOT / "launch" / "run_robot.py", "--policy", str(policy), *arguments],
-            env={
-                **os.environ,
-                "PANDA_JUMPSTART_ENVIRONMENT": str(ROOT / ".venv"),
-                "XDG_STATE_HOME": str(tmp_path / "state"),
-            },
+            env={**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
