@@ -60,6 +60,8 @@ class Authority:
         self._gripper = Gripper(cell.robot.address, lambda: self._now)
         self._gripper.connect()
         self._state = self._contract_state()
+        self._previous: Setpoint
+        self._reference: SmoothReference
         self._hold_here()
 
     @property
@@ -199,6 +201,11 @@ class Authority:
         if not 0.01 <= period_s <= 0.2:
             raise NotNow("Setpoints must come every 0.01 to 0.2 s.")
         self._limits = guard_limits(self._cell, period_s)
+
+    def end_session(self, cause: str) -> None:
+        """The commander is gone. Where setpoints are awaited the watchdog judges, on robot time; else stop here."""
+        if self._machine.mode in ("armed", "homing"):
+            self.trip("commander_lost", cause)
 
     def arm(self) -> None:
         """Hold where the arm is, ready for setpoints. Raises NotNow, ArmFault."""

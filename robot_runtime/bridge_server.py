@@ -167,8 +167,7 @@ class BridgeServer:
             return
         name, self._lease = self._lease.name, None
         self._authority.note("lease_expired", name)
-        if self._authority.in_motion:
-            self._authority.trip("commander_lost", f"{name} has been silent for {LEASE_S:g} s.")
+        self._authority.end_session(f"{name} has been silent for {LEASE_S:g} s.")
 
     def _publish(self) -> None:
         status = self._authority.status(None if self._lease is None else self._lease.name)

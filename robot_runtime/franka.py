@@ -241,19 +241,16 @@ class Arm:
             raise
         except (franky.NetworkException, RuntimeError) as error:  # "Net Exception" comes as a bare RuntimeError
             self._connection = None
-            raise ArmFault(
-                "arm_unreachable", f"The arm at {self._settings.address} does not answer: {error}."
-            ) from error
+            cause = f"The arm at {self._settings.address} does not answer ({_line(error)}); is FCI active in Desk?"
+            raise ArmFault("arm_unreachable", cause) from error
         except franky.ControlException as error:
             raise ArmFault("arm_reflex", f"The arm stopped itself: {_line(error)}.") from error
         except franky.IncompatibleVersionException as error:
-            raise ArmFault(
-                "arm_version", f"The arm speaks another FCI version than the installed franky: {error}."
-            ) from error
+            cause = f"The installed franky is built for another arm ({_line(error)}); install the wheel for this one."
+            raise ArmFault("arm_version", cause) from error
         except franky.RealtimeException as error:
-            raise ArmFault(
-                "no_realtime", f"{error}; use a PREEMPT_RT kernel, or `realtime: ignore` in the cell file."
-            ) from error
+            cause = f"No real-time kernel ({_line(error)}); use one, or `realtime: ignore` in the cell file."
+            raise ArmFault("no_realtime", cause) from error
         except (franky.CommandException, franky.InvalidOperationException, franky.ProtocolException) as error:
             raise ArmFault("arm_refused", f"The arm refused a command: {_line(error)}.") from error
 
