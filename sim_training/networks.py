@@ -58,13 +58,13 @@ class Normaliser(nn.Module):
 class ActorCritic(nn.Module):
     """The actor sees the first `policy_size` numbers of an observation, the critic all of them."""
 
-    def __init__(self, policy_size: int, observation_size: int, action_size: int, hidden: int, log_std: float):
+    def __init__(self, policy_size: int, observation_size: int, log_std: list[float], hidden: int):
         super().__init__()
         self.policy_size = policy_size
         self.normaliser = Normaliser(observation_size)
-        self.actor = mlp([policy_size, hidden, hidden, action_size], last_gain=0.5)
+        self.actor = mlp([policy_size, hidden, hidden, len(log_std)], last_gain=0.5)
         self.critic = mlp([observation_size, hidden, hidden, 1], last_gain=1.0)
-        self.log_std = nn.Parameter(torch.full((action_size,), log_std))
+        self.log_std = nn.Parameter(torch.tensor(log_std))
 
     def mean(self, observation: Tensor) -> Tensor:
         """Mean action. Shape: (..., observation_size) -> (..., action_size)"""

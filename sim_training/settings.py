@@ -45,14 +45,18 @@ class Config:
     """environments in this process"""
     physics: Literal["stock", "fast"] = "fast"
     """solver preset trained under; evaluation is always under stock physics"""
+    near_starts: float = 0.4
+    """share of training episodes that begin with the tool just above the object; evaluation has none"""
     rollout: int = 50
     """steps per environment and iteration"""
-    epochs: int = 5
+    epochs: int = 6
     """passes over each batch"""
-    minibatches: int = 8
+    minibatches: int = 32
     """gradient steps per pass"""
-    learning_rate: float = 7e-4
-    """Adam, annealed linearly to a tenth"""
+    learning_rate: float = 1e-3
+    """Adam's first; afterwards it follows `desired_kl`"""
+    desired_kl: float = 0.03
+    """step size of an iteration: the learning rate grows or shrinks by half to stay near it (rsl_rl's schedule)"""
     gamma: float = 0.97
     """discount a tick"""
     gae_lambda: float = 0.95
@@ -67,8 +71,10 @@ class Config:
     """global norm that gradients are shortened to"""
     target_kl: float = 0.1
     """a larger step ends the iteration's updates"""
-    log_std: float = -0.5
-    """initial exploration, logarithm of the standard deviation of an action in [-1, 1]"""
+    log_std: float = -1.0
+    """initial exploration of the arm, logarithm of the standard deviation of an action in [-1, 1]"""
+    gripper_log_std: float = 0.0
+    """the same of the gripper, which no teacher guides and which must be held closed for a while to pay"""
     hidden: int = 128
     """units in each of two hidden layers"""
     spread: int = 5

@@ -67,13 +67,14 @@ class Trainer:
         self.config, self.spec = config, config.spec
         self.rank, self.world = distributed.rank_and_world()
         torch.manual_seed(config.seed)
-        self.env = make_task(config.task, config.num_envs, physics=config.physics)
+        self.env = make_task(config.task, config.num_envs, physics=config.physics, near_starts=config.near_starts)
         self.task_env = self.env.unwrapped
         self.device = self.task_env.device
         observation, _ = self.env.reset(
             seed=[config.seed * 10_000 + self.rank * 1_000 + i for i in range(config.num_envs)]
         )
-        self.model = ActorCritic(self.task_env.policy_size, observation.shape[-1], 7, config.hidden, config.log_std).to(
+        exploration = [config.log_std] * 6 + [config.gripper_log_std]
+        self.model = ActorCritic(self.task_env.policy_size, observation.shape[-1], exploration, config.hidden).to(
             self.device
         )
         distributed.broadcast(self.model)
@@ -145,9 +146,8 @@ class Trainer:
         }
         size = len(batch["log_prob"])
         step = size // config.minibatches
-        lr = config.learning_rate * max(0.1, 1 - self.progress.env_steps / config.total_steps)
-        self.optimiser.param_groups[0]["lr"] = lr
-        losses: dict[str, float] = {"train/learning_rate": lr}
+        group = self.optimiser.param_groups[0]
+        losses: dict[str, float] = {"train/learning_rate": group["lr"]}
         for _ in range(config.epochs):
             order = torch.randperm(size, device=self.device)
             kl_sum = 0.0
@@ -156,8 +156,13 @@ class Trainer:
                 losses_now = self._gradient_step({k: v[rows] for k, v in batch.items()}, weight)
                 kl_sum += losses_now["train/kl"]
                 losses |= losses_now
-            if kl_sum / config.minibatches > config.target_kl:
+            kl = kl_sum / config.minibatches
+            if kl > config.target_kl:
                 break
+        if kl > 2 * config.desired_kl:
+            group["lr"] = max(group["lr"] / 1.5, 1e-5)
+        elif kl < config.desired_kl / 2:
+            group["lr"] = min(group["lr"] * 1.5, 5e-3)
         self._update_normaliser(batch["observation"])
         return losses
 
@@ -245,7 +250,8 @@ def train(config: Config) -> Progress:
             log.write(progress.env_steps, figures)
         bar.update(progress.env_steps - bar.n)
         bar.set_postfix_str(
-            f"success {figures['rollout/success']:.2f} reward {figures['rollout/reward']:.2f} eval {progress.eval_success:.3f}"
+            f"success {figures['rollout/success']:.2f}, reward {figures['rollout/reward']:.2f}, "
+            f"evaluated {progress.eval_success:.3f}"
         )
         stopping = distributed.any_rank(stop.requested)
         if stopping or done or progress.iteration % config.checkpoint_every == 0:

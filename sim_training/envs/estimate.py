@@ -30,7 +30,7 @@ class ObjectEstimate:
     """The estimator's output for N environments, as contract.messages.ObjectState would carry it; make it with `of`.
 
     pose: Pose (N, 3), (N, 4), base frame. age: (N,) seconds. held: (N,) bool.
-    truth_*: the last ticks of truth (T, N, ...). grip_*: T_tcp_object while held. The rest: an episode's sampled faults.
+    truth_*: the last ticks of truth (T, N, ...). grip: T_tcp_object while held. The rest: an episode's faults.
     """
 
     spec: TaskSpec

@@ -47,8 +47,8 @@ class LiftCubeEnv(BaseEnv):
     card: TaskSpec = LIFT_CUBE
     privileged_size = 16
 
-    def __init__(self, *args: Any, randomise: bool = True, **kwargs: Any):
-        self.randomise = randomise
+    def __init__(self, *args: Any, randomise: bool = True, near_starts: float = 0.0, **kwargs: Any):
+        self.randomise, self.near_starts = randomise, near_starts
         super().__init__(*args, robot_uids=ImpedancePanda.for_task(self.card), **kwargs)
 
     @property
@@ -114,7 +114,7 @@ class LiftCubeEnv(BaseEnv):
             cube = self._sample_cube(env_idx)
             self.cube.set_pose(SapienPose.create_from_pq(cube.position + self._base, cube.quaternion))
             self.agent.robot.set_pose(sapien.Pose(p=BASE_IN_WORLD))
-            self.agent.robot.set_qpos(torch.cat([self._sample_start(count), torch.full((count, 2), 0.04)], -1))
+            self.agent.robot.set_qpos(torch.cat([self._sample_start(cube), torch.full((count, 2), 0.04)], -1))
             self.agent.robot.set_qvel(torch.zeros(count, 9))
             self._ticks_held[env_idx] = 0
             self._cube_before[env_idx], self._cube_speed[env_idx] = cube.position, 0.0
@@ -131,16 +131,23 @@ class LiftCubeEnv(BaseEnv):
         yaw = (2 * torch.rand(len(env_idx)) - 1) * np.pi
         return Pose(torch.cat([xy, self._half_size[env_idx, None]], -1), quat_from_yaw(yaw))
 
-    def _sample_start(self, count: int) -> Tensor:
-        """Joint positions of a tool pose near the card's start. Shape: (count, 7)"""
-        spec, ranges = self.card, self.card.randomisation
+    def _sample_start(self, cube: Pose) -> Tensor:
+        """Joint positions of a tool pose near the card's start, or for some just above the cube. Shape: (count, 7)"""
+        spec, ranges, count = self.card, self.card.randomisation, len(cube.position)
         q = torch.tensor(spec.start_q_rad).repeat(count, 1)
         if not self.randomise:
             return q
         offset = torch.stack([sample(ranges.start_position_m, count, self.device) for _ in range(3)], -1)
         yaw = sample(ranges.start_yaw_rad, count, self.device)
         quaternion = turn_about_z(torch.tensor(spec.start_quaternion).repeat(count, 1), yaw)
-        return ik(q, Pose(torch.tensor(spec.start_position_m) + offset, quaternion))
+        position = torch.tensor(spec.start_position_m) + offset
+        above = (
+            cube.position
+            + offset * torch.tensor([1.0, 1.0, 0.0])
+            + torch.tensor([0.0, 0.0, 0.08]) * torch.rand(count, 1)
+        )
+        near = torch.rand(count, 1) < self.near_starts
+        return ik(q, Pose(torch.where(near, above, position), quaternion))
 
     def _sample_episode(self, env_idx: Tensor) -> None:
         if not self.randomise:

@@ -39,7 +39,7 @@ def test_torch_numpy_and_onnx_give_the_same_actions(tmp_path: Path) -> None:
 
 def test_the_exported_policy_is_the_mean_of_the_trained_one(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    model = ActorCritic(policy_size=N, observation_size=N + 16, action_size=7, hidden=32, log_std=-0.5)
+    model = ActorCritic(policy_size=N, observation_size=N + 16, log_std=[-0.5] * 7, hidden=32)
     torch.nn.init.normal_(model.actor[-1].weight, std=0.3)
     batch = torch.randn(500, N + 16) * 2 + 1
     model.normaliser.update(batch.mean(0), batch.var(0), len(batch))
