@@ -2,8 +2,8 @@
 
     env = make("PickCube-v1", num_envs=64, backend="cpu_batch", physics="fast", obs_mode="state")
 
-`cpu_batch` runs N sub-scenes in one process on PhysX CPU behind the surface of ManiSkill's GPU system, so task code runs
-batched and unmodified. `physx_cuda` is ManiSkill's own GPU path. ManiSkill is imported when an environment is made.
+`cpu_batch` runs N sub-scenes in one process on PhysX CPU behind the surface of ManiSkill's GPU system, so task code
+runs batched and unmodified. `physx_cuda` is ManiSkill's own GPU path. ManiSkill is imported when one is made.
 """
 
 from __future__ import annotations
@@ -17,12 +17,8 @@ Backend = Literal["cpu_batch", "physx_cuda"]
 Physics = Literal["stock", "fast"]
 
 
-class NoVulkanDevice(RuntimeError):
-    """No Vulkan device was found. Install a driver, or Mesa's software one (mesa-vulkan-drivers >= 24.3 and libvulkan1)."""
-
-
 class UnknownTask(KeyError):
-    """The task id is not registered with ManiSkill. Import the module that registers it before making the environment."""
+    """The task id is not registered with ManiSkill. Import the module that registers it first."""
 
 
 def default_backend() -> Backend:
@@ -40,7 +36,7 @@ def make(
     `gym_kwargs` are ManiSkill's own (obs_mode, control_mode, render_mode, sim_config, max_episode_steps, ...). Without
     a render mode and with state observations nothing is rendered and no renderer is created.
 
-    Raises: NoVulkanDevice, UnknownTask.
+    Raises: UnknownTask, vulkan.NoVulkanDevice.
     """
     from sim_training.backends import environment
 
@@ -59,6 +55,3 @@ def restore_state(env: gymnasium.Env, saved: bytes) -> None:
     from sim_training.backends import checkpoint
 
     checkpoint.restore_state(env, saved)
-
-
-__all__ = ["Backend", "NoVulkanDevice", "Physics", "UnknownTask", "default_backend", "make", "restore_state", "save_state"]

@@ -1,12 +1,13 @@
 """Saving and restoring a running environment so that the continuation is bit-identical.
 
-PhysX keeps more than positions and velocities: contact caches, friction anchors, solver order, wake counters. None of it
-can be read out, and writing a state back into a scene that has contacts does not clear it. So both sides start afresh:
-saving moves every body of the *running* simulation into a new PhysX scene and writes its own state back, restoring does the
-same with the saved state. A run that saved and went on equals, bit for bit, a run that was killed and restored.
+PhysX keeps more than positions and velocities: contact caches, friction anchors, solver order, wake counters. None of
+it can be read out, and writing a state back into a scene that has contacts does not clear it. So both sides start
+afresh: saving moves every body of the *running* simulation into a new PhysX scene and writes its own state back,
+restoring does the same with the saved state. A run that saved and went on equals, bit for bit, one that was killed and
+restored.
 
-Saving therefore disturbs contacts as a reset would (the next step starts without warm-started impulses). The global torch
-generator, from which unseeded resets draw, belongs to the trainer and is not saved here.
+Saving therefore disturbs contacts as a reset would (the next step starts without warm-started impulses). The global
+torch generator, from which unseeded resets draw, belongs to the trainer and is not saved here.
 """
 
 from __future__ import annotations
@@ -44,12 +45,14 @@ def save_state(env: Env) -> bytes:
     _start_afresh(task, packed)
     memory = {name: _plain_attributes(owner) for name, owner in _owners(task)}
     saved = io.BytesIO()
-    _Pickler(saved).dump({"packed": packed, "joint_forces": task.scene.px.cuda_articulation_qf.torch(), "memory": memory})
+    _Pickler(saved).dump(
+        {"packed": packed, "joint_forces": task.scene.px.cuda_articulation_qf.torch(), "memory": memory}
+    )
     return saved.getvalue()
 
 
 def restore_state(env: Env, saved: bytes) -> None:
-    """Puts an environment made with the same arguments where `save_state` was called. `saved` must come from a trusted run.
+    """Puts an environment made with the same arguments where `save_state` was called. `saved` must be trusted (pickle).
 
     Raises: WrongBackend.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -12,8 +13,8 @@ from sapien import physx
 # plus what a body at 1 m/s travels in one 10 ms step.
 REACH_MARGIN = 0.05
 
-Body = physx.PhysxRigidBaseComponent
-ContactTable = dict[tuple[Body, Body], np.ndarray]
+Body: TypeAlias = physx.PhysxRigidBaseComponent
+ContactTable: TypeAlias = dict[tuple[Body, Body], np.ndarray]
 """Impulse on the first body by the second, newton seconds."""
 
 
@@ -44,8 +45,10 @@ class PairQuery(ImpulseQuery):
         rows = [[row_of_body.get(body, -1) for body in pair] for pair in pairs]
         self._rows = np.array(rows, np.int64).reshape(-1, 2)
         self._scenes = [int(scene_of_row[row[0] if row[0] >= 0 else row[1]]) for row in rows]
-        radius = [[_bounding_radius(body) if row >= 0 else np.inf for body, row in zip(*both, strict=True)]
-                  for both in zip(pairs, rows, strict=True)]
+        radius = [
+            [_bounding_radius(body) if row >= 0 else np.inf for body, row in zip(*both, strict=True)]
+            for both in zip(pairs, rows, strict=True)
+        ]
         self._reach = np.array(radius, np.float32).reshape(-1, 2).sum(axis=1) + REACH_MARGIN
 
     def answer(self, positions: Callable[[np.ndarray], np.ndarray], table: Callable[[int], ContactTable]) -> None:

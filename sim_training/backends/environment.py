@@ -1,4 +1,4 @@
-"""Makes ManiSkill environments on a chosen backend; for `cpu_batch`, the few places where a task meets the simulator."""
+"""Makes ManiSkill environments on a chosen backend; for `cpu_batch`, the few places where task and simulator meet."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from mani_skill.utils.structs.articulation_joint import ArticulationJoint
 from mani_skill.utils.structs.base import PhysxRigidBodyComponentStruct
 from sapien import physx
 
+from sim_training import vulkan
 from sim_training.backends import UnknownTask
 from sim_training.backends.presets import with_preset
-from sim_training.backends.rendering import CameraGroup, render_device, require_vulkan
+from sim_training.backends.rendering import CameraGroup, render_device
 from sim_training.backends.system import CpuBatchSystem
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def make(task_id: str, num_envs: int, backend: str, physics: str, gym_kwargs: di
     """See `sim_training.backends.make`."""
     if task_id not in REGISTERED_ENVS:
         raise UnknownTask(f"{task_id}: {UnknownTask.__doc__}")
-    require_vulkan()
+    vulkan.usable_devices()  # ManiSkill needs one even to build actors it never draws
     kwargs = {**gym_kwargs, "num_envs": num_envs, "sim_config": with_preset(physics, gym_kwargs.get("sim_config", {}))}
     if backend == "physx_cuda":
         return gym.make(task_id, sim_backend="physx_cuda", **kwargs)
@@ -69,7 +70,7 @@ class CpuBatchEnv(sapien_env.BaseEnv):
 
     def __init__(self, *args: Any, obs_mode: str | None = None, render_mode: str | None = None, **kwargs: Any):
         renders = render_mode is not None or obs_mode not in (None, "state", "state_dict", "none")
-        with mock.patch.object(sapien_env, "parse_sim_and_render_backend", lambda *_: _backend_info(renders)):
+        with mock.patch.object(sapien_env, "parse_sim_and_render_backend", return_value=_backend_info(renders)):
             super().__init__(*args, obs_mode=obs_mode, render_mode=render_mode, sim_backend="cpu_batch", **kwargs)
 
     def _setup_scene(self) -> None:
@@ -93,7 +94,10 @@ class CpuBatchScene(ManiSkillScene):
         self.gpu_sim_enabled = True
 
     def _sapien_update_render(self, update_sensors: bool = True, update_human_render_cameras: bool = True) -> None:
-        for sensors, wanted in ((self.sensors, update_sensors), (self.human_render_cameras, update_human_render_cameras)):
+        for sensors, wanted in (
+            (self.sensors, update_sensors),
+            (self.human_render_cameras, update_human_render_cameras),
+        ):
             if wanted:
                 self._gpu_setup_sensors({name: s for name, s in sensors.items() if name not in self.camera_groups})
         self.px.sync_poses_gpu_to_cpu()
@@ -110,7 +114,7 @@ def _is_ours(px: Any) -> bool:
 
 
 def _install() -> None:
-    """Four ManiSkill functions ask the C++ objects for GPU indices, or the device for its kind: answer for our system."""
+    """Four ManiSkill functions ask C++ objects for GPU indices, or the device for its kind: answer for our system."""
     stock_setup_cpu = Kinematics._setup_cpu
     stock_body_index = PhysxRigidBodyComponentStruct.__dict__["_body_data_index"].func
     stock_articulation_index = Articulation.__dict__["_data_index"].func
@@ -124,7 +128,9 @@ def _install() -> None:
             stock_setup_cpu(self)
 
     def body_index(self: PhysxRigidBodyComponentStruct) -> torch.Tensor:
-        return torch.tensor([self.px.pose_index(b) for b in self._bodies]) if _is_ours(self.px) else stock_body_index(self)
+        return (
+            torch.tensor([self.px.pose_index(b) for b in self._bodies]) if _is_ours(self.px) else stock_body_index(self)
+        )
 
     def articulation_index(self: Articulation) -> torch.Tensor:
         if not _is_ours(self.px):

@@ -1,7 +1,7 @@
 """Where each number of the packed states of all sub-scenes lies, and which row of the batched buffers it goes to.
 
 `PhysxCpuSystem.pack()` writes float32s: for every rigid dynamic body q(wxyz), p, v, w; then for every articulation its
-root's q, p, v, w, then qpos, qvel, then (target, target velocity) per joint. The batched buffers hold p, q, v, w per body.
+root's q, p, v, w, then qpos, qvel, then (target, target velocity) per joint. The batched buffers hold p, q, v, w.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Layout:
     decoded_rows: (R,) body rows. decoded_from: (R, 13) flat positions.
     dynamic_rows: (M,) body rows of the rigid dynamics, `dynamics` are their components, in the same order.
     root_rows: (A,) body rows of the articulation roots.
-    qpos_from, qvel_from, target_from, target_velocity_from: (A, D) flat positions; `padding` (A, D) marks absent joints.
+    qpos_from, qvel_from, target_from, target_velocity_from: (A, D) flat positions. padding: (A, D) absent joints.
     scene_of_dynamic, scene_of_articulation, scene_of_row: sub-scene indices.
     """
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from sapien import physx
-
 from sapien import Pose as SapienPose
+from sapien import physx
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class LinkChains:
         self._fresh = [False] * len(self._links)
 
     def update(self, link: int, bodies: np.ndarray, qpos: np.ndarray) -> None:
-        """Writes the pose of one link (and of those it hangs on) into `bodies[:, :7]`. Shapes: bodies (B, 13), qpos (A, D)."""
+        """Writes the pose of one link, and of those it hangs on. Shapes: bodies (B, 13), qpos (A, D)"""
         if link == self._root or self._fresh[link]:
             return
         entry = self._links[link]
@@ -71,8 +70,8 @@ def group_chains(articulations: list[physx.PhysxArticulation], first_rows: list[
     kinds: dict[str, list[int]] = {}
     for index, articulation in enumerate(articulations):
         signature = "|".join(
-            f"{link.parent.index if link.parent else -1} {link.joint.type} {link.joint.pose_in_parent} {link.joint.pose_in_child}"
-            for link in articulation.links
+            f"{link.parent.index if link.parent else -1} {joint.type} {joint.pose_in_parent} {joint.pose_in_child}"
+            for link, joint in zip(articulation.links, articulation.joints, strict=True)
         )
         kinds.setdefault(signature, []).append(index)
     return [
@@ -130,6 +129,4 @@ def _rotate(q: np.ndarray, v: np.ndarray) -> np.ndarray:
     w, x, y, z = q.T
     a, b, c = v.T
     tx, ty, tz = 2 * (y * c - z * b), 2 * (z * a - x * c), 2 * (x * b - y * a)
-    return np.stack(
-        [a + w * tx + y * tz - z * ty, b + w * ty + z * tx - x * tz, c + w * tz + x * ty - y * tx], axis=1
-    )
+    return np.stack([a + w * tx + y * tz - z * ty, b + w * ty + z * tx - x * tz, c + w * tz + x * ty - y * tx], axis=1)

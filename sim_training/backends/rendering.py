@@ -1,7 +1,7 @@
 """Pictures of the sub-scenes with SAPIEN's ordinary renderer, one camera at a time.
 
-ManiSkill renders a GPU simulation with camera groups that read CUDA buffers. Here entities follow PhysX on the CPU, so each
-sub-scene is rendered as a single environment would be. With Mesa's software Vulkan a 512 px view costs about 0.1 s.
+ManiSkill renders a GPU simulation with camera groups that read CUDA buffers. Here entities follow PhysX on the CPU,
+so each sub-scene is rendered as a single environment would be: 0.1 s for a 512 px view with Mesa's software Vulkan.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 import sapien
 import torch
 
-from sim_training.backends import NoVulkanDevice
 from sim_training.backends.contacts import TensorView
+from sim_training.vulkan import NoVulkanDevice
 
 if TYPE_CHECKING:
     from mani_skill.envs.sapien_env import BaseEnv
@@ -35,14 +35,6 @@ class CameraGroup:
         return TensorView(torch.from_numpy(np.stack([camera.get_picture(name) for camera in self._cameras])))
 
 
-def require_vulkan() -> None:
-    """ManiSkill needs a Vulkan device even to build actors it never draws. Raises: NoVulkanDevice."""
-    try:
-        sapien.render.RenderMaterial()
-    except RuntimeError as error:
-        raise NoVulkanDevice(NoVulkanDevice.__doc__) from error
-
-
 def render_device() -> sapien.Device:
     """The GPU if there is one, else the software device, which SAPIEN finds only by its bus name."""
     for name in ("cuda", "pci:0"):
@@ -50,7 +42,7 @@ def render_device() -> sapien.Device:
             return sapien.Device(name)
         except RuntimeError:
             continue
-    raise NoVulkanDevice(NoVulkanDevice.__doc__)
+    raise NoVulkanDevice("SAPIEN finds neither a CUDA device nor pci:0")
 
 
 def render_sub_scenes(env: BaseEnv, env_idx: Sequence[int]) -> torch.Tensor:

@@ -1,9 +1,9 @@
 """N PhysX CPU systems behind the surface ManiSkill expects of its one GPU system.
 
-ManiSkill's tasks talk to the GPU system through flat buffers (`cuda_rigid_body_data`, `cuda_articulation_*`), which they
-fill before a `gpu_apply_*` and read after a `gpu_fetch_*`. Here those buffers are torch CPU tensors. Steps are counted and
-run scene by scene when somebody needs their result; one `pack()` per scene brings back everything; only rows that changed
-are written. Shapes below: B bodies, A articulations, D largest number of joints.
+ManiSkill's tasks talk to the GPU system through flat buffers (`cuda_rigid_body_data`, `cuda_articulation_*`), which
+they fill before a `gpu_apply_*` and read after a `gpu_fetch_*`. Here those buffers are torch CPU tensors. Steps are
+counted and run scene by scene when somebody needs their result; one `pack()` per scene brings back everything; only
+rows that changed are written. Shapes below: B bodies, A articulations, D largest number of joints.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import sapien
 import torch
 from sapien import physx
+from torch import Size, Tensor
 
 from sim_training.backends.contacts import BodyQuery, ContactTable, PairQuery, TensorView, tabulate
 from sim_training.backends.layout import BODY_FLOATS, build_layout
@@ -35,15 +36,15 @@ class BodyBuffer:
         return self
 
     @property
-    def shape(self) -> torch.Size:
+    def shape(self) -> Size:
         return self._system.body_tensor.shape
 
-    def __getitem__(self, key: _Key) -> torch.Tensor:
+    def __getitem__(self, key: _Key) -> Tensor:
         rows, columns = key if isinstance(key, tuple) else (key, slice(None))
         self._system.refresh_links(rows, velocities=_reaches_velocity(columns))
         return self._system.body_tensor[key]
 
-    def __setitem__(self, key: _Key, value: torch.Tensor | float) -> None:
+    def __setitem__(self, key: _Key, value: Tensor | float) -> None:
         self._system.body_tensor[key] = value
 
 
@@ -284,7 +285,7 @@ class CpuBatchSystem:
             self._read_link_velocities(rows)
 
     def _chain_links(self, rows: Any) -> set[tuple[int, int]]:
-        """Which links of which kinds of articulation an index asks for. Remembered per index tensor: they are reused."""
+        """Which links of which kinds of articulation an index asks for. Remembered: tasks reuse their index tensors."""
         remembered = self._links_asked.get(id(rows))
         if remembered is not None and remembered[0] is rows:
             return remembered[1]
