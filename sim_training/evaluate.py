@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ class Evaluator:
     def __init__(self, task_name: str, episodes: int, rank: int, world: int):
         self._task_name, self._rank = task_name, rank
         self._count = episodes // world + (1 if rank < episodes % world else 0)
-        self._env = None
+        self._env: Any = None
 
     @torch.no_grad()
     def run(self, model: ActorCritic, seed: int, video: Path | None = None) -> EvaluationResult:

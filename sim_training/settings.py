@@ -55,7 +55,7 @@ class Config:
     """gradient steps per pass"""
     learning_rate: float = 1e-3
     """Adam's first; afterwards it follows `desired_kl`"""
-    desired_kl: float = 0.03
+    desired_kl: float = 0.06
     """step size of an iteration: the learning rate grows or shrinks by half to stay near it (rsl_rl's schedule)"""
     gamma: float = 0.97
     """discount a tick"""
@@ -69,7 +69,7 @@ class Config:
     """of the critic's squared error"""
     max_grad_norm: float = 0.5
     """global norm that gradients are shortened to"""
-    target_kl: float = 0.1
+    target_kl: float = 0.2
     """a larger step ends the iteration's updates"""
     log_std: float = -1.0
     """initial exploration of the arm, logarithm of the standard deviation of an action in [-1, 1]"""

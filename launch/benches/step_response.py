@@ -14,7 +14,7 @@ from contract.tasks import LIFT_CUBE
 from robot_runtime.cell import Cell, load_cell
 from robot_runtime.mock_cell.cell_process import MockCell, MockCellAddresses
 from robot_runtime.step_response import record_all
-from sim_training.envs.response import FITTED_RESPONSE, ImpedanceResponse
+from sim_training.envs.response import FITTED_RESPONSE, ImpedanceResponse, SecondOrder
 from sim_training.response_fit import StepResponse, fit, play, predict, responses
 
 
@@ -42,7 +42,7 @@ def _record(cell_argument: str) -> dict[str, np.ndarray]:
         return record_all(cell_argument)
 
 
-def _of_axis(response: ImpedanceResponse, move: str):  # noqa: ANN202
+def _of_axis(response: ImpedanceResponse, move: str) -> SecondOrder:
     return response.rotation if move == "yaw" else response.translation
 
 

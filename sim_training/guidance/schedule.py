@@ -17,7 +17,7 @@ class ScheduleConfig:
     calls_max: int = 5
     calls_min: int = 1
     window: int = 5
-    threshold: float = 0.6
+    threshold: float = 0.22
     weight: float = 1.0
 
     @property

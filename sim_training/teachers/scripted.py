@@ -15,6 +15,8 @@ _LEVEL_M = 0.01
 _FUNNEL = 2.0
 _STEP_M = 0.05
 _TURN_RAD = 0.2
+_THERE_M, _THERE_RAD = 0.01, 0.1
+"""Nearer than this the teacher has nothing to say; a direction would be noise."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,12 @@ class ScriptedLiftTeacher:
         up = offset.new_tensor([0.0, 0.0, _STEP_M]).expand_as(offset)
         move = torch.where(grasped[:, None], up, above)
         move = move * (_STEP_M / move.norm(dim=-1, keepdim=True).clamp(min=_STEP_M))
+        move = move * (move.norm(dim=-1, keepdim=True) > _THERE_M)
         move = move + self._faults.noise * move.norm(dim=-1, keepdim=True) * torch.randn_like(move) / math.sqrt(3)
         quarter = math.pi / 2
         yaw = yaw_of(cube.quaternion) - yaw_of(tcp.quaternion)
         yaw = yaw - quarter * torch.round(yaw / quarter)
+        yaw = yaw * (yaw.abs() > _THERE_RAD)
         turn = torch.stack([torch.zeros_like(yaw), torch.zeros_like(yaw), yaw.clamp(-_TURN_RAD, _TURN_RAD)], -1)
         turn = torch.where(grasped[:, None], torch.zeros_like(turn), turn)
         close = grasped | (offset.norm(dim=-1) < 0.015)
