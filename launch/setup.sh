@@ -28,7 +28,8 @@ say "first run in this clone (or the lock changed); about 7 GB in .venv, a few m
 declare -A package_of=(
   [libusb-1.0.so.0]=libusb-1.0-0 [libudev.so.1]=libudev1 [libvulkan.so.1]=libvulkan1 [libEGL.so.1]=libegl1
   [libGL.so.1]=libgl1 [libglib-2.0.so.0]=libglib2.0-0 [libX11.so.6]=libx11-6 [libXext.so.6]=libxext6
-  [libxcb.so.1]=libxcb1 [libSM.so.6]=libsm6 [libICE.so.6]=libice6
+  [libxcb.so.1]=libxcb1 [libSM.so.6]=libsm6 [libICE.so.6]=libice6 [libgomp.so.1]=libgomp1
+  [libquadmath.so.0]=libquadmath0
 )
 distribution=$(. /etc/os-release && echo "${VERSION_CODENAME:-unknown}")
 
@@ -128,7 +129,10 @@ import importlib, sys, warnings
 
 warnings.filterwarnings("ignore")
 failed = []
-for module in ("torch", "mani_skill", "sapien", "franky", "franky_sim", "pyrealsense2", "cv2", "ultralytics", "onnxruntime"):
+for module in (
+    "torch", "mani_skill", "sapien", "franky", "franky_sim.mujoco_simulator", "pyrealsense2", "cv2", "ultralytics",
+    "onnxruntime", "pinocchio",
+):
     try:
         importlib.import_module(module)
     except Exception as error:
