@@ -63,7 +63,9 @@ def _commit() -> str:
 
 def main(arguments: Arguments) -> None:
     """Renders, trains, validates, exports. Raises NoOffscreenRendering."""
-    started = time.monotonic()
+    started, commit = time.monotonic(), _commit()
+    places = ("out", "work", "report")
+    settings = {k.replace("_", "-"): v for k, v in asdict(arguments).items() if k not in places}
     data = arguments.work / "data"
     train_count, validation_count = synthetic_data.write_dataset(
         data,
@@ -77,9 +79,8 @@ def main(arguments: Arguments) -> None:
     )  # fmt: skip
     card = {
         "object": LIFT_CUBE.object_name,
-        "command": "launch/train_detector.py " + " ".join(sys.argv[1:]),
-        "commit": _commit(),
-        "settings": {k: v for k, v in asdict(arguments).items() if k not in ("out", "work", "report")},
+        "command": " ".join(["launch/train_detector.py", *(f"--{name} {value}" for name, value in settings.items())]),
+        "commit": commit,
         "training_crops": train_count,
         "validation_pictures": validation_count,
         "picture_px": [scene.CAMERA_WIDTH, scene.CAMERA_HEIGHT],

@@ -13,13 +13,14 @@ MIN_POINTS = 25
 _DEPTH_SIGMA_M = 0.002
 """Weighting scale of the robust fit: depth noise of a D435 at 0.9 m (datasheet 337029: below 2 % of the range)."""
 _STARTS_RAD = np.deg2rad([0.0, 30.0, 60.0])
-_FIRST_ITERATIONS, _LAST_ITERATIONS = 4, 8
+_FIRST_ITERATIONS, _LAST_ITERATIONS = 4, 6
 _MAX_STEP = np.array([0.02, 0.02, 0.02, 0.2])
 _NOTHING_KNOWN = np.diag([0.1, 0.1, 0.1, 1e-5])
 """Information that keeps an unseen direction where the fit started, in units of one point."""
-_CENTRING_WEIGHT = 5.0
-_WHOLE_SHARE = 0.7
-"""Seen over this share of the edge, a cube counts as unhidden in that direction."""
+_OUTLINE_WEIGHT = 0.5
+_HIDING_M = 0.008
+"""A surface beside the mask that is this much nearer hides part of the object."""
+_CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
 _MAX_RESIDUAL_M = 0.006
 _MAX_OVERSIZE_M = 0.015
 _TABLE_TOLERANCE_M = 0.012
@@ -75,27 +76,75 @@ def _distance_and_normal(local: np.ndarray, half_m: float) -> tuple[np.ndarray, 
     return np.where(is_outside, length, beyond.max(axis=1)), direction * np.sign(local)
 
 
-def _fit(
-    points: np.ndarray, start: np.ndarray, half_m: float, iterations: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Gauss-Newton on robust distances to the cube's surface: parameters (x, y, z, yaw), information, distances."""
-    guess = start.copy()
-    for step in range(iterations + 1):
+def _face_equations(points: np.ndarray, guess: np.ndarray, half_m: float) -> tuple[np.ndarray, np.ndarray]:
+    """Distances of points to the surface of the cube (x, y, z, yaw), and how they change with it. (N,), (N, 4)"""
+    c, s = np.cos(guess[3]), np.sin(guess[3])
+    R = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+    local = (points - guess[:3]) @ R
+    distance, normal = _distance_and_normal(local, half_m)
+    # Moving the cube by t changes a distance by -n.t; turning it by a, by n.(local x z) a.
+    turn = normal[:, 0] * local[:, 1] - normal[:, 1] * local[:, 0]
+    return distance, np.column_stack([-(normal @ R.T), turn])
+
+
+@dataclass(frozen=True)
+class _Outline:
+    """Where the cube's outline was seen. edge_px: points on it, pixels (M, 2). px_m: size of a pixel there, metres."""
+
+    edge_px: np.ndarray
+    px_m: float
+    K: np.ndarray
+    T_camera_base: Pose
+
+    def distance(self, guess: np.ndarray, half_m: float) -> np.ndarray:
+        """How far outside the projected cube each point lies, metres at the cube. Shape: (M,)"""
         c, s = np.cos(guess[3]), np.sin(guess[3])
         R = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
-        local = (points - guess[:3]) @ R
-        distance, normal = _distance_and_normal(local, half_m)
-        # Moving the cube by t changes a distance by -n.t; turning it by a, by n.(local x z) a.
-        turn = normal[:, 0] * local[:, 1] - normal[:, 1] * local[:, 0]
-        J = np.column_stack([-(normal @ R.T), turn])
+        corners = self.T_camera_base.apply(half_m * _CORNERS @ R.T + guess[:3]) @ self.K.T
+        hull = cv2.convexHull((corners[:, :2] / corners[:, 2:]).astype(np.float32))[:, 0].astype(float)
+        along = np.roll(hull, -1, axis=0) - hull
+        outward = np.stack([along[:, 1], -along[:, 0]], axis=1) / np.linalg.norm(along, axis=1)[:, None]
+        outward *= np.sign(np.sum((hull - hull.mean(axis=0)) * outward, axis=1))[:, None]
+        beyond = self.edge_px @ outward.T - np.sum(hull * outward, axis=1)
+        inside_or_out: np.ndarray = beyond.max(axis=1) * self.px_m
+        return inside_or_out
+
+    def equations(self, guess: np.ndarray, half_m: float) -> tuple[np.ndarray, np.ndarray]:
+        """Distances and how they change with (x, y, z, yaw), by differences. Shapes: (M,), (M, 4)"""
+        distance = self.distance(guess, half_m)
+        steps = np.diag([1e-4, 1e-4, 1e-4, 1e-3])
+        change = [(self.distance(guess + step, half_m) - distance) / step.sum() for step in steps]
+        return distance, np.stack(change, axis=1)
+
+
+def _find_outline(mask: np.ndarray, depth_m: np.ndarray, K: np.ndarray, T_camera_base: Pose) -> _Outline:
+    """The parts of a mask's rim that are the object's own: not where something nearer hides the rest of it."""
+    rim = []
+    for du, dv in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+        v, u = np.nonzero(mask[1:-1, 1:-1])
+        v, u = v + 1, u + 1
+        inside, beyond = depth_m[v, u], depth_m[v + dv, u + du]
+        own = ~mask[v + dv, u + du] & (inside > 0) & (beyond > inside - _HIDING_M)
+        rim.append(np.stack([u[own] + 0.5 * du, v[own] + 0.5 * dv], axis=1))
+    known = mask & (depth_m > 0)
+    return _Outline(np.concatenate(rim), float(np.median(depth_m[known])) / K[0, 0], K, T_camera_base)
+
+
+def _fit(
+    points: np.ndarray, start: np.ndarray, half_m: float, iterations: int, outline: _Outline | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Gauss-Newton on robust distances to faces and outline: parameters (x, y, z, yaw), information, face distances."""
+    guess = start.copy()
+    for step in range(iterations + 1):
+        distance, J = _face_equations(points, guess, half_m)
         weight = 1.0 / (1.0 + (distance / (2 * _DEPTH_SIGMA_M)) ** 2)
         information = J.T @ (weight[:, None] * J) + _NOTHING_KNOWN
         gradient = J.T @ (weight * distance)
-        # Along a face seen head-on the distances say nothing; there, what is seen must lie in the middle.
-        low, high = local[:, :2].min(axis=0), local[:, :2].max(axis=0)
-        trust = np.where(high - low > _WHOLE_SHARE * 2 * half_m, _CENTRING_WEIGHT, 0.0)
-        information[:2, :2] += R[:2, :2] @ np.diag(trust) @ R[:2, :2].T
-        gradient[:2] -= R[:2, :2] @ (trust * (low + high) / 2)
+        if outline is not None:
+            beyond, J = outline.equations(guess, half_m)
+            weight = _OUTLINE_WEIGHT / (1.0 + (beyond / (1.5 * outline.px_m)) ** 2)
+            information += J.T @ (weight[:, None] * J)
+            gradient += J.T @ (weight * beyond)
         if step < iterations:
             guess = guess + np.clip(-np.linalg.solve(information, gradient), -_MAX_STEP, _MAX_STEP)
     return guess, information, distance
@@ -126,7 +175,9 @@ def measure_cube(
     centre = middle + away / np.linalg.norm(away) * half_m * 0.8
     starts = [_fit(points, np.array([*centre, yaw]), half_m, _FIRST_ITERATIONS) for yaw in _STARTS_RAD]
     costs = [np.minimum(distance**2, _MAX_RESIDUAL_M**2).sum() for _, _, distance in starts]
-    fitted, information, distance = _fit(points, starts[int(np.argmin(costs))][0], half_m, _LAST_ITERATIONS)
+    outline = _find_outline(mask, depth_m, K, T_base_camera.inverse())
+    best = starts[int(np.argmin(costs))][0]
+    fitted, information, distance = _fit(points, best, half_m, _LAST_ITERATIONS, outline)
     residual_m = float(np.sqrt(np.mean(np.minimum(np.abs(distance), 2 * _MAX_RESIDUAL_M) ** 2)))
     extent = np.percentile(np.abs(points - fitted[:3]).max(axis=1), 95)
     too_large = extent > half_m * np.sqrt(2) + _MAX_OVERSIZE_M
