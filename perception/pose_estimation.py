@@ -13,7 +13,7 @@ MIN_POINTS = 25
 _DEPTH_SIGMA_M = 0.002
 """Weighting scale of the robust fit: depth noise of a D435 at 0.9 m (datasheet 337029: below 2 % of the range)."""
 _STARTS_RAD = np.deg2rad([0.0, 30.0, 60.0])
-_FIRST_ITERATIONS, _LAST_ITERATIONS = 4, 6
+_FIRST_ITERATIONS, _LAST_ITERATIONS = 3, 4
 _MAX_STEP = np.array([0.02, 0.02, 0.02, 0.2])
 _NOTHING_KNOWN = np.diag([0.1, 0.1, 0.1, 1e-5])
 """Information that keeps an unseen direction where the fit started, in units of one point."""
