@@ -100,7 +100,10 @@ class Run:
         stack.enter_context(_running.cell_lock(cell))
         policy = artifact.load(arguments.policy or POLICIES / spec.name, spec)
         made = policy.card["provenance"]
-        _terminal.checked("policy", f"{spec.name}, {made['env_steps'] / 1e6:.1f} M steps, commit {made['commit']}")
+        _terminal.checked(
+            "policy",
+            f"{spec.name}, {made.get('env_steps', 0) / 1e6:.1f} M steps, commit {made.get('commit', 'unknown')}",
+        )
         detector = Detector(weights_folder(spec.name))
         judge = open_judge(stack, cell, spec, arguments.video)
         eye = cell.camera
