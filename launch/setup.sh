@@ -113,7 +113,8 @@ if ! { [[ -x $venv/bin/python ]] && fits "$venv/bin/python" && "$venv/bin/python
     say "no Python 3.11 or 3.12 on this machine: uv brings one."
     python3 -m venv "$temporary/bootstrap"
     install_uv "$temporary/bootstrap/bin/python"
-    "$temporary/bootstrap/bin/uv" venv --clear --seed --python 3.11 "$venv" >&2
+    "$temporary/bootstrap/bin/uv" venv --clear --seed --python 3.11 "$venv" >&2 ||
+      fail "Python 3.11 could not be downloaded; install python3.11 or python3.12 with its venv package, then start again."
     install_uv "$venv/bin/python"
   fi
 fi
