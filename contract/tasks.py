@@ -40,11 +40,11 @@ class Randomisation:
     start_position_m: Range = Range(-0.03, 0.03)
     start_yaw_rad: Range = Range(-0.15, 0.15)
     tcp_noise_m: Range = Range(0.0, 0.0005)
-    object_noise_m: Range = Range(0.0, 0.003)
-    object_bias_m: Range = Range(-0.004, 0.004)
+    object_noise_m: Range = Range(0.0, 0.002)
+    object_bias_m: Range = Range(-0.003, 0.003)
     object_yaw_noise_rad: Range = Range(0.0, 0.05)
-    object_latency_ticks: Range = Range(1, 4)
-    object_dropout: Range = Range(0.0, 0.15)
+    object_latency_ticks: Range = Range(1, 3)
+    object_dropout: Range = Range(0.0, 0.1)
     gripper_delay_ticks: Range = Range(1, 4)
 
 
@@ -71,7 +71,7 @@ class TaskSpec:
     horizon: int = 100
     translation_scale_m: float = 0.012
     rotation_scale_rad: tuple[float, float, float] = (0.06, 0.06, 0.06)
-    gripper_threshold: float = 0.3
+    gripper_threshold: float = 0.5
     gripper_force_n: float = 30.0
     gripper_open_m: float = 0.08
     max_lead_m: float = 0.06

@@ -73,7 +73,7 @@ class Config:
     """a larger step ends the iteration's updates"""
     log_std: float = -1.0
     """initial exploration of the arm, logarithm of the standard deviation of an action in [-1, 1]"""
-    gripper_log_std: float = 0.0
+    gripper_log_std: float = -0.5
     """the same of the gripper, which no teacher guides and which must be held closed for a while to pay"""
     hidden: int = 128
     """units in each of two hidden layers"""
@@ -81,11 +81,11 @@ class Config:
     """control steps one teacher answer guides (D in VLAJS)"""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     """when the teacher is asked, and when it is let go"""
-    eval_every: int = 20
+    eval_every: int = 25
     """iterations between evaluations"""
     eval_episodes: int = 256
     """episodes an evaluation, randomisation on"""
-    stop_at: float = 0.985
+    stop_at: float = 0.98
     """evaluation success that ends training early; above 1 trains to the end"""
     checkpoint_every: int = 10
     """iterations between checkpoints"""

@@ -33,10 +33,10 @@ class Arguments:
 
 def measure_speed(arguments: Arguments) -> dict[str, Any]:
     """See `throughput.summarise`."""
-    rates = throughput.measure(
+    reached = throughput.measure(
         arguments.task, arguments.control, arguments.num_envs, arguments.rounds, arguments.turn_s
     )
-    return {"task": arguments.task, "control": arguments.control, **throughput.summarise(rates), "rounds": rates}
+    return {"task": arguments.task, "control": arguments.control, **throughput.summarise(reached)}
 
 
 def measure_parity() -> dict[str, Any]:

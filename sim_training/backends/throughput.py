@@ -25,10 +25,22 @@ class Turn:
 
     env_steps: int
     seconds: float
+    cpu_seconds: float
 
 
-def measure(task: str, control: str, num_envs: int, rounds: int, turn_s: float) -> dict[str, list[float]]:
-    """Environment steps per second of all processes together, per contender and round.
+@dataclass(frozen=True)
+class Round:
+    """Environment steps per second of all processes of a contender together.
+
+    per_second: of wall time. per_cpu_second: of the time the processes were given, which a busy machine distorts less.
+    """
+
+    per_second: float
+    per_cpu_second: float
+
+
+def measure(task: str, control: str, num_envs: int, rounds: int, turn_s: float) -> dict[str, list[Round]]:
+    """What every contender reached in every round.
 
     Actions are random, finished episodes are reset. `num_envs` is per process of the batched contenders.
     """
@@ -47,37 +59,50 @@ def measure(task: str, control: str, num_envs: int, rounds: int, turn_s: float) 
     for team in teams.values():
         for pipe in team:
             pipe.recv()  # built
-    rates: dict[str, list[float]] = {contender: [] for contender in CONTENDERS}
+    reached: dict[str, list[Round]] = {contender: [] for contender in CONTENDERS}
     for _ in range(rounds):
         for contender, team in teams.items():
-            rates[contender].append(_take_turn(team, turn_s))
+            reached[contender].append(_take_turn(team, turn_s))
     for process in processes:
         process.terminate()
         process.join()
-    return rates
+    return reached
 
 
-def summarise(rates: dict[str, list[float]]) -> dict[str, float | list[float]]:
-    """Medians over rounds, and the smallest and largest ratio seen in one round."""
-    own = rates["maniskill"]
-    ratios = [ours / theirs for ours, theirs in zip(rates["stock"], own, strict=True)]
-    ratios_fast = [ours / theirs for ours, theirs in zip(rates["fast"], own, strict=True)]
+def summarise(reached: dict[str, list[Round]]) -> dict[str, float | list[float]]:
+    """Medians over rounds, and the smallest and largest ratio seen in one round.
+
+    `cpu_share` is the part of the cores' time that the processes got: well below 1, something else was running.
+    """
+    wall = {contender: [one.per_second for one in rounds] for contender, rounds in reached.items()}
+    cpu = {contender: [one.per_cpu_second for one in rounds] for contender, rounds in reached.items()}
+    ratios, ratios_fast = _ratios(wall["stock"], wall["maniskill"]), _ratios(wall["fast"], wall["maniskill"])
     return {
         "ratio": median(ratios),
         "ratio_spread": [min(ratios), max(ratios)],
         "ratio_fast": median(ratios_fast),
         "ratio_fast_spread": [min(ratios_fast), max(ratios_fast)],
-        "steps_per_s": median(rates["stock"]),
-        "steps_per_s_fast": median(rates["fast"]),
-        "steps_per_s_stock": median(own),
+        "steps_per_s": median(wall["stock"]),
+        "steps_per_s_fast": median(wall["fast"]),
+        "steps_per_s_stock": median(wall["maniskill"]),
+        "cpu_share": median(w / c for name in CONTENDERS for w, c in zip(wall[name], cpu[name], strict=True)),
+        "ratio_per_cpu_second": median(_ratios(cpu["stock"], cpu["maniskill"])),
+        "ratio_fast_per_cpu_second": median(_ratios(cpu["fast"], cpu["maniskill"])),
     }
 
 
-def _take_turn(team: list[Connection], turn_s: float) -> float:
+def _ratios(ours: list[float], theirs: list[float]) -> list[float]:
+    return [one / other for one, other in zip(ours, theirs, strict=True)]
+
+
+def _take_turn(team: list[Connection], turn_s: float) -> Round:
     for pipe in team:
         pipe.send(turn_s)
     turns: list[Turn] = [pipe.recv() for pipe in team]
-    return sum(turn.env_steps / turn.seconds for turn in turns)
+    return Round(
+        per_second=sum(turn.env_steps / turn.seconds for turn in turns),
+        per_cpu_second=sum(turn.env_steps / turn.cpu_seconds for turn in turns),
+    )
 
 
 def _worker(pipe: Connection, contender: str, task: str, control: str, num_envs: int, core: int) -> None:
@@ -93,10 +118,10 @@ def _worker(pipe: Connection, contender: str, task: str, control: str, num_envs:
     pipe.send("built")
     while True:
         turn_s = pipe.recv()
-        began, env_steps = time.perf_counter(), 0
+        began, began_cpu, env_steps = time.perf_counter(), time.process_time(), 0
         while time.perf_counter() - began < turn_s:
             env_steps += step()
-        pipe.send(Turn(env_steps, time.perf_counter() - began))
+        pipe.send(Turn(env_steps, time.perf_counter() - began, time.process_time() - began_cpu))
 
 
 def _stepper(contender: str, task: str, control: str, num_envs: int, seed: int) -> Callable[[], int]:

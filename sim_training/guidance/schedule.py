@@ -16,9 +16,9 @@ class ScheduleConfig:
 
     calls_max: int = 5
     calls_min: int = 1
-    window: int = 5
-    threshold: float = 0.22
-    weight: float = 1.0
+    window: int = 3
+    threshold: float = 0.3
+    weight: float = 0.3
 
     @property
     def kappa(self) -> float:
