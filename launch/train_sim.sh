@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 if [ -z "${RANKS:-}" ]; then
-  RANKS=$(nvidia-smi --list-gpus 2>/dev/null | wc -l)
+  RANKS=$( (nvidia-smi --list-gpus 2>/dev/null || true) | wc -l)
   [ "$RANKS" -gt 0 ] || RANKS=$(nproc)
 fi
 launch/_environment.py -m sim_training.settings "$@"
