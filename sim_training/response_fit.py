@@ -18,7 +18,7 @@ AXES = {"x": 0, "z": 2, "yaw": 5}
 
 @dataclass(frozen=True)
 class StepResponse:
-    """One recorded move, zero at its start. t: (N,) s; measured: (N,) m or rad; asked: (M,) the setpoints, one a tick."""
+    """One recorded move from its start. t: (N,) s; measured: (N,) m or rad; asked: (M,) the setpoints, one a tick."""
 
     t: np.ndarray
     measured: np.ndarray
@@ -44,7 +44,9 @@ def responses(recording: Mapping[str, np.ndarray]) -> dict[str, StepResponse]:
         asked = _coordinate(recording[f"{move}_sent"][:, 1:], move)
         measured = _coordinate(recording[f"{move}_measured"], move)
         start = asked[0] - (asked[1] - asked[0])
-        moves[move] = StepResponse(recording[f"{move}_t"], measured - measured[0], np.concatenate([[0.0], asked - start]))
+        moves[move] = StepResponse(
+            recording[f"{move}_t"], measured - measured[0], np.concatenate([[0.0], asked - start])
+        )
     return moves
 
 

@@ -72,9 +72,7 @@ class Config:
     target_kl: float = 0.2
     """a larger step ends the iteration's updates"""
     log_std: float = -1.0
-    """initial exploration of the arm, logarithm of the standard deviation of an action in [-1, 1]"""
-    gripper_log_std: float = -0.5
-    """the same of the gripper, which no teacher guides and which must be held closed for a while to pay"""
+    """initial exploration, logarithm of the standard deviation of an action in [-1, 1]"""
     hidden: int = 128
     """units in each of two hidden layers"""
     spread: int = 5

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from contract.action import ACTION_SIZE
 from sim_training import checkpoint, distributed
 from sim_training.envs import make_task
 from sim_training.evaluate import Evaluator
@@ -73,7 +74,7 @@ class Trainer:
         observation, _ = self.env.reset(
             seed=[config.seed * 10_000 + self.rank * 1_000 + i for i in range(config.num_envs)]
         )
-        exploration = [config.log_std] * 6 + [config.gripper_log_std]
+        exploration = [config.log_std] * ACTION_SIZE
         self.model = ActorCritic(self.task_env.policy_size, observation.shape[-1], exploration, config.hidden).to(
             self.device
         )
@@ -94,7 +95,7 @@ class Trainer:
     def collect(self) -> tuple[Rollout, GuidanceTargets, dict[str, float]]:
         """Run the policy for one rollout, asking the teacher where the plan says so."""
         config = self.config
-        rollout = Rollout(config.rollout, config.num_envs, self.observation.shape[-1], 7, self.device)
+        rollout = Rollout(config.rollout, config.num_envs, self.observation.shape[-1], ACTION_SIZE, self.device)
         guidance = GuidanceTargets(
             self.spec, config.rollout, config.num_envs, self.jump_start.calls, config.spread, self.device
         )

@@ -19,7 +19,7 @@ class Arguments:
     """ManiSkill task whose speed is measured."""
     control: str = "pd_ee_delta_pose"
     """Control mode whose speed is measured."""
-    num_envs: int = 128
+    num_envs: int = 256
     """Environments in each process of the batched backend."""
     rounds: int = 6
     """Times every contender takes its turn."""

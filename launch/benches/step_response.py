@@ -1,4 +1,4 @@
-"""Step responses of the arm's impedance loop and of the simulated controller, side by side, and a fit of one to the other."""
+"""Step responses of the arm's impedance loop and of the simulated controller, and a fit of one to the other."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from sapien import physx
 REACH_MARGIN = 0.05
 
 Body: TypeAlias = physx.PhysxRigidBaseComponent
-ContactTable: TypeAlias = dict[tuple[Body, Body], np.ndarray]
-"""Impulse on the first body by the second, newton seconds."""
+ContactTable: TypeAlias = dict[tuple[Body, Body], list[tuple[physx.PhysxContact, float]]]
+"""What the second body does to the first: contacts of one sub-scene, and the sign to give their impulses."""
 
 
 class TensorView:
@@ -57,9 +57,7 @@ class PairQuery(ImpulseQuery):
         apart = positions(self._rows[:, 0]) - positions(self._rows[:, 1])
         near = np.einsum("ij,ij->i", apart, apart) <= self._reach**2
         for i in np.flatnonzero(near).tolist():
-            impulse = table(self._scenes[i]).get(self._pairs[i])
-            if impulse is not None:
-                self.impulses[i] = impulse
+            self.impulses[i] = impulse(table(self._scenes[i]).get(self._pairs[i], []))
 
 
 class BodyQuery(ImpulseQuery):
@@ -73,23 +71,28 @@ class BodyQuery(ImpulseQuery):
     def answer(self, table: Callable[[int], ContactTable]) -> None:
         self.impulses[:] = 0
         for i, (body, scene) in enumerate(zip(self._bodies, self._scenes, strict=True)):
-            for (first, _), impulse in table(scene).items():
+            for (first, _), contacts in table(scene).items():
                 if first is body:
-                    self.impulses[i] += impulse
+                    self.impulses[i] += impulse(contacts)
 
 
 def tabulate(contacts: list[physx.PhysxContact]) -> ContactTable:
-    """Sums the impulses of every touching pair, in both directions."""
+    """Contacts by pair, in both directions. Points are read only when somebody asks for the pair's impulse."""
     table: ContactTable = {}
     for contact in contacts:
-        points = contact.points
-        impulse = np.sum([point.impulse for point in points], axis=0) if points else np.zeros(3)
-        if not impulse.any():
-            continue
         first, second = contact.bodies
-        for key, signed in (((first, second), impulse), ((second, first), -impulse)):
-            table[key] = table[key] + signed if key in table else signed
+        table.setdefault((first, second), []).append((contact, 1.0))
+        table.setdefault((second, first), []).append((contact, -1.0))
     return table
+
+
+def impulse(contacts: list[tuple[physx.PhysxContact, float]]) -> np.ndarray:
+    """Sum over all points of all contacts of a pair. Shape: (3,) newton seconds"""
+    total = np.zeros(3, np.float32)
+    for contact, sign in contacts:
+        for point in contact.points:
+            total += sign * point.impulse
+    return total
 
 
 def _bounding_radius(body: Body) -> float:

@@ -17,8 +17,8 @@ class ScheduleConfig:
     calls_max: int = 5
     calls_min: int = 1
     window: int = 3
-    threshold: float = 0.3
-    weight: float = 0.3
+    threshold: float = 0.42
+    weight: float = 0.5
 
     @property
     def kappa(self) -> float:

@@ -14,6 +14,7 @@ _HOVER_M = 0.08
 _LEVEL_M = 0.01
 _FUNNEL = 2.0
 _STEP_M = 0.05
+_LIFTED_M = 0.15
 _TURN_RAD = 0.2
 _THERE_M, _THERE_RAD = 0.01, 0.1
 """Nearer than this the teacher has nothing to say; a direction would be noise."""
@@ -28,7 +29,7 @@ class Faults:
 
 
 class ScriptedLiftTeacher:
-    """Come down over the cube along a funnel, and go up once it is held."""
+    """Come down over the cube along a funnel, and go up once it is held, until it is high enough."""
 
     def __init__(self, faults: Faults | None = None):
         self._faults = faults or Faults()
@@ -39,7 +40,8 @@ class ScriptedLiftTeacher:
         beside = offset[:, :2].norm(dim=-1)
         height = (_FUNNEL * (beside - _LEVEL_M)).clamp(0.0, _HOVER_M)
         above = torch.cat([offset[:, :2], offset[:, 2:] + height[:, None]], -1)
-        up = offset.new_tensor([0.0, 0.0, _STEP_M]).expand_as(offset)
+        low = (cube.position[:, 2:] < _LIFTED_M).to(offset.dtype)
+        up = low * offset.new_tensor([0.0, 0.0, _STEP_M])
         move = torch.where(grasped[:, None], up, above)
         move = move * (_STEP_M / move.norm(dim=-1, keepdim=True).clamp(min=_STEP_M))
         move = move * (move.norm(dim=-1, keepdim=True) > _THERE_M)

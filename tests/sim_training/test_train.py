@@ -14,7 +14,21 @@ from contract.artifact import load
 from contract.tasks import LIFT_CUBE
 
 ROOT = Path(__file__).resolve().parents[2]
-TOY = "--num-envs 8 --rollout 10 --epochs 1 --minibatches 2 --total-steps 480 --checkpoint-every 1 --no-video".split()
+TOY = [
+    "--num-envs",
+    "8",
+    "--rollout",
+    "10",
+    "--epochs",
+    "1",
+    "--minibatches",
+    "2",
+    "--total-steps",
+    "480",
+    "--checkpoint-every",
+    "1",
+    "--no-video",
+]
 
 
 def _start(out: Path, *more: str) -> subprocess.Popen[str]:
