@@ -43,9 +43,9 @@ class Randomisation:
     object_noise_m: Range = Range(0.0, 0.002)
     object_bias_m: Range = Range(-0.003, 0.003)
     object_yaw_noise_rad: Range = Range(0.0, 0.05)
-    object_latency_ticks: Range = Range(1, 3)
+    object_latency_ticks: Range = Range(0, 4)
     object_dropout: Range = Range(0.0, 0.1)
-    gripper_delay_ticks: Range = Range(1, 4)
+    gripper_delay_ticks: Range = Range(0, 4)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class TaskSpec:
     gripper_open_m: float = 0.08
     max_lead_m: float = 0.06
     max_lead_rad: float = 0.3
-    command_low_m: tuple[float, float, float] = (0.30, -0.32, 0.012)
+    command_low_m: tuple[float, float, float] = (0.30, -0.32, 0.018)
     command_high_m: tuple[float, float, float] = (0.78, 0.32, 0.45)
     start_q_rad: tuple[float, ...] = (0.0, -0.04176, 0.0, -2.33427, 0.0, 2.29251, 0.785398)
     start_position_m: tuple[float, float, float] = (0.5, 0.0, 0.25)

@@ -273,8 +273,8 @@ class LiftCubeEnv(BaseEnv):
         up = (info["height"] >= self.card.lift_height_m).float()
         width = self._controller.gripper_width
         opening = torch.clip((width - self.card.object_width_m) / self.card.object_width_m, 0.0, 1.0)
-        around = torch.exp(-((distance / 0.02) ** 2)) * facing
-        fingers = torch.where(distance > 0.04, 0.3 * opening, 0.3 + 1.2 * around * (1 - opening))
+        around = torch.exp(-((distance / 0.015) ** 2)) * facing
+        fingers = torch.where(distance > 0.02, opening, 1.0 + 0.5 * around * (1 - opening))
         taken = grasped * (2.0 + 3.0 * lifted + up * still)
         return reach + 0.3 * facing + fingers * (1 - grasped) + taken - 0.05 * self._jerkiness
 

@@ -17,7 +17,7 @@ class ScheduleConfig:
     calls_max: int = 5
     calls_min: int = 1
     window: int = 3
-    threshold: float = 0.42
+    threshold: float = 0.3
     weight: float = 0.5
 
     @property
