@@ -64,7 +64,7 @@ class ActorCritic(nn.Module):
         self.normaliser = Normaliser(observation_size)
         self.actor = mlp([policy_size, hidden, hidden, len(log_std)], last_gain=0.5)
         self.critic = mlp([observation_size, hidden, hidden, 1], last_gain=1.0)
-        self.log_std = nn.Parameter(torch.tensor(log_std))
+        self.log_std = nn.Parameter(torch.tensor(log_std), requires_grad=False)
 
     def mean(self, observation: Tensor) -> Tensor:
         """Mean action. Shape: (..., observation_size) -> (..., action_size)"""

@@ -39,7 +39,7 @@ class Config:
     """vlajs adds sparse, transient directional guidance to ppo"""
     seed: int = 0
     """of everything random"""
-    total_steps: int = 2_000_000
+    total_steps: int = 2_600_000
     """environment steps over all ranks"""
     num_envs: int = 128
     """environments in this process"""
@@ -72,7 +72,9 @@ class Config:
     target_kl: float = 0.2
     """a larger step ends the iteration's updates"""
     log_std: float = -1.0
-    """initial exploration, logarithm of the standard deviation of an action in [-1, 1]"""
+    """exploration at the start: logarithm of the standard deviation of an action in [-1, 1]"""
+    log_std_end: float = -2.0
+    """the same at the end, reached linearly: what holds still under its own noise is still without it"""
     hidden: int = 128
     """units in each of two hidden layers"""
     spread: int = 5

@@ -95,6 +95,8 @@ class Trainer:
     def collect(self) -> tuple[Rollout, GuidanceTargets, dict[str, float]]:
         """Run the policy for one rollout, asking the teacher where the plan says so."""
         config = self.config
+        done_share = min(1.0, self.progress.env_steps / config.total_steps)
+        self.model.log_std.fill_(config.log_std + (config.log_std_end - config.log_std) * done_share)
         rollout = Rollout(config.rollout, config.num_envs, self.observation.shape[-1], ACTION_SIZE, self.device)
         guidance = GuidanceTargets(
             self.spec, config.rollout, config.num_envs, self.jump_start.calls, config.spread, self.device

@@ -263,21 +263,21 @@ class LiftCubeEnv(BaseEnv):
         return torch.cat([cube.position - tcp.position, self.cube.linear_velocity, torch.stack(scalars, -1)], -1)
 
     def compute_dense_reward(self, obs: Any, action: Tensor, info: dict[str, Tensor]) -> Tensor:
-        """Come near, face it, take it, lift it, hold it still: each stage adds to the last. At most 7.3. Shape: (N,)"""
+        """Come near, face it, take it, lift it, hold it still: each stage adds to the last. At most 8.3. Shape: (N,)"""
         distance, grasped = info["distance"], info["grasped"].float()
         reach = 1 - 0.5 * torch.tanh(4 * distance) - 0.5 * torch.tanh(25 * distance)
         yaw = yaw_of(self.object.quaternion) - yaw_of(self.tcp.quaternion)
         facing = 0.5 * (1 + torch.cos(4 * yaw))
         lifted = torch.clip(info["height"] / self.card.lift_height_m, 0.0, 1.2) / 1.2
-        still = torch.exp(-info["speed"] / self.card.still_speed_m_s)
+        still = torch.exp(-info["speed"] / self.card.still_speed_m_s) - action[:, :6].square().sum(-1)
         up = (info["height"] >= self.card.lift_height_m).float()
         width = self._controller.gripper_width
         opening = torch.clip((width - self.card.object_width_m) / self.card.object_width_m, 0.0, 1.0)
         around = torch.exp(-((distance / 0.015) ** 2)) * facing
         fingers = torch.where(distance > 0.02, opening, 1.0 + 0.5 * around * (1 - opening))
-        taken = grasped * (2.0 + 3.0 * lifted + up * still)
+        taken = grasped * (2.0 + 3.0 * lifted + up * (1.0 + still))
         return reach + 0.3 * facing + fingers * (1 - grasped) + taken - 0.05 * self._jerkiness
 
     def compute_normalized_dense_reward(self, obs: Any, action: Tensor, info: dict[str, Tensor]) -> Tensor:
-        """The dense reward over 7.3. Shape: (N,)"""
-        return self.compute_dense_reward(obs, action, info) / 7.3
+        """The dense reward over 8.3. Shape: (N,)"""
+        return self.compute_dense_reward(obs, action, info) / 8.3
