@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A few moments of a video side by side in one picture, such as the README's: contact_sheet.py --video F --picture F."""
+"""Moments of a video side by side in one picture, such as the README's: contact_sheet.py --video F --picture F."""
 
 import _environment
 

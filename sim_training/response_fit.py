@@ -25,7 +25,7 @@ class StepResponse:
     asked: np.ndarray
 
     @property
-    def rms_scale(self) -> float:
+    def travel(self) -> float:
         """Full travel of the move."""
         return float(np.ptp(self.asked))
 
@@ -69,7 +69,7 @@ def predict(response: SecondOrder, move: StepResponse, period_s: float) -> np.nd
 def _fit(moves: list[StepResponse], start: SecondOrder, period_s: float) -> SecondOrder:
     def residual(p: np.ndarray) -> np.ndarray:
         model = SecondOrder(*(float(v) for v in p))
-        return np.concatenate([(predict(model, m, period_s) - m.measured) / m.rms_scale for m in moves])
+        return np.concatenate([(predict(model, m, period_s) - m.measured) / m.travel for m in moves])
 
     first = [float(v) for v in (start.frequency, start.damping, start.feedforward)]
     bounds = ([2.0, 0.2, 0.0], [80.0, 3.0, 1.0])

@@ -63,8 +63,6 @@ class Config:
     """of generalised advantage estimation"""
     clip: float = 0.2
     """PPO ratio clip"""
-    entropy: float = 0.0
-    """entropy bonus"""
     value_weight: float = 1.0
     """of the critic's squared error"""
     max_grad_norm: float = 0.5

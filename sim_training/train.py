@@ -180,8 +180,7 @@ class Trainer:
         clipped = torch.clip(ratio, 1 - config.clip, 1 + config.clip)
         policy_loss = -torch.minimum(advantage * ratio, advantage * clipped).mean()
         value_loss = 0.5 * (model.value(batch["observation"]) - batch["return"]).square().mean()
-        entropy = distribution.entropy().sum(-1).mean()
-        loss = policy_loss + config.value_weight * value_loss - config.entropy * entropy
+        loss = policy_loss + config.value_weight * value_loss
         guidance_loss = torch.zeros(())
         if weight > 0:
             guidance_loss = directional_loss(distribution.mean, batch["target"], batch["valid"])
@@ -196,7 +195,6 @@ class Trainer:
             "train/policy_loss": float(policy_loss),
             "train/value_loss": float(value_loss),
             "train/guidance_loss": float(guidance_loss),
-            "train/entropy": float(entropy),
             "train/kl": float(kl),
         }
 

@@ -59,7 +59,7 @@ def _draw(path: Path, moves: dict[str, StepResponse], simulated: dict[str, np.nd
         axis.step(ticks - LIFT_CUBE.period_s, recorded.asked * factor, where="post", color="0.7", label="asked")
         axis.plot(recorded.t, recorded.measured * factor, label="arm, impedance loop")
         axis.plot(ticks, simulated[move] * factor, "o-", markersize=3, label="simulated controller in PhysX")
-        axis.set(title=f"{move}: {recorded.rms_scale * factor:.0f} {unit}", xlabel="s", ylabel=unit)
+        axis.set(title=f"{move}: {recorded.travel * factor:.0f} {unit}", xlabel="s", ylabel=unit)
     axes[0].legend()
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
