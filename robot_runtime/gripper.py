@@ -112,6 +112,7 @@ class Gripper:
                     self._hand.move(OPEN_M, SPEED_M_S)
                 done = command
             except Exception as error:
+                done = None  # nobody knows how far it came
                 self.fault = f"The gripper at {self._address} did not obey: {error}."
                 time.sleep(RETRY_S)
 

@@ -30,6 +30,7 @@ class Evaluator:
         self._task_name, self._rank = task_name, rank
         self._count = episodes // world + (1 if rank < episodes % world else 0)
         self._env: Any = None
+        self._filmed_env: Any = None
 
     @torch.no_grad()
     def run(self, model: ActorCritic, seed: int, video: Path | None = None) -> EvaluationResult:
@@ -47,23 +48,22 @@ class Evaluator:
             observation, _, _, _, info = env.step(model.mean(observation))
             succeeded |= info["success"]
         if video is not None:
-            record_video(self._task_name, model, seed, video)
+            self._record(model, seed, video)
         counts = distributed.total(torch.stack([succeeded.sum().float(), torch.tensor(float(self._count))]))
         return EvaluationResult(float(counts[0] / counts[1]), int(counts[1]), torch.cat(met))
 
+    def _record(self, model: ActorCritic, seed: int, path: Path) -> None:
+        """One episode as an MP4, four frames of it a second."""
+        import imageio.v3 as iio
 
-@torch.no_grad()
-def record_video(task_name: str, model: ActorCritic, seed: int, path: Path) -> None:
-    """One episode as an MP4 with four frames a second of simulated time."""
-    import imageio.v3 as iio
-
-    env = make_task(task_name, 1, physics="stock", render_mode="rgb_array")
-    observation, _ = env.reset(seed=seed)
-    frames = []
-    for step in range(env.unwrapped.card.horizon):
-        observation, *_ = env.step(model.mean(observation))
-        if step % 5 == 0:
-            frames.append(env.render()[0].cpu().numpy())
-    env.close()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    iio.imwrite(path, frames, fps=4, macro_block_size=1)
+        if self._filmed_env is None:
+            self._filmed_env = make_task(self._task_name, 1, physics="stock", render_mode="rgb_array")
+        env = self._filmed_env
+        observation, _ = env.reset(seed=seed)
+        frames = []
+        for step in range(env.unwrapped.card.horizon):
+            observation, *_ = env.step(model.mean(observation))
+            if step % 5 == 0:
+                frames.append(env.render()[0].cpu().numpy())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        iio.imwrite(path, frames, fps=4, macro_block_size=1)

@@ -6,8 +6,8 @@ from typing import Any
 
 PRESETS: dict[str, dict[str, Any]] = {
     "stock": {},
-    # 4 of 15 position iterations: TGS converges fast on one arm and a few objects.
-    "fast": {"scene_config": {"solver_position_iterations": 4}},
+    # Fewer, larger steps, since drives are implicit; 8 iterations hold a cube as firmly as stock's 15 do, 4 do not.
+    "fast": {"sim_freq": 60, "scene_config": {"solver_position_iterations": 8}},
 }
 
 

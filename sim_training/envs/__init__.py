@@ -16,5 +16,5 @@ def make_task(name: str, num_envs: int, *, physics: backends.Physics = "stock", 
     import sim_training.envs.lift_cube  # noqa: F401  (registers the environment)
 
     settings: dict[str, Any] = {"obs_mode": "state", "reward_mode": "normalized_dense", "control_mode": "impedance"}
-    settings["sim_config"] = {"sim_freq": 100, "control_freq": round(spec.rate_hz)}
+    settings["sim_config"] = {"control_freq": round(spec.rate_hz)}
     return backends.make(_ENVIRONMENTS[spec.name], num_envs, physics=physics, **(settings | options))

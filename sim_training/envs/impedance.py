@@ -56,7 +56,7 @@ class ImpedanceController(BaseController):
             )
 
     def reset(self) -> None:
-        """Start every reset environment from its measured pose, at rest, gripper open, nothing pending."""
+        """Start every reset environment from its measured pose, at rest, nothing pending."""
         super().reset()
         self._tcp = None
         count = self.scene.num_envs
@@ -70,27 +70,39 @@ class ImpedanceController(BaseController):
             self._asked_quaternion = pose.quaternion[None].repeat(3, 1, 1)
             self._asked_closed = torch.zeros(6, count, dtype=torch.bool, device=self.device)
             self.width_target = torch.zeros(count, device=self.device)
-            self.set_episode(self.scene._reset_mask | True, self.config.response, *torch.zeros(2, count).long())
+            at_once = torch.zeros(count, dtype=torch.long, device=self.device)
+            self.set_episode(at_once == 0, self.config.response, at_once, at_once, at_once > 0)
         rows = self.scene._reset_mask
         self.q_target[rows] = q[rows]
         self._position[rows], self._quaternion[rows] = pose.position[rows], pose.quaternion[rows]
         self._velocity[rows], self._omega[rows] = 0.0, 0.0
         self._asked_position[:, rows], self._asked_quaternion[:, rows] = pose.position[rows], pose.quaternion[rows]
-        self._asked_closed[:, rows] = False
-        self.width_target[rows] = self.config.spec.gripper_open_m
+        closed = self._begins_closed[rows]
+        self._asked_closed[:, rows] = closed
+        self.width_target[rows] = torch.where(closed, self.gripper_width[rows], self.config.spec.gripper_open_m)
 
     def set_episode(
-        self, rows: Tensor, response: ImpedanceResponse, command_delay: Tensor, gripper_delay: Tensor
+        self,
+        rows: Tensor,
+        response: ImpedanceResponse,
+        command_delay: Tensor,
+        gripper_delay: Tensor,
+        begins_closed: Tensor,
     ) -> None:
-        """How the loop answers in these environments. rows: (N,) bool; delays: (N,) ticks"""
+        """How the loop answers in these environments, and whether the gripper has already been told to close.
+
+        rows, begins_closed: (N,) bool; delays: (N,) ticks
+        """
         count = self.scene.num_envs
         if not hasattr(self, "_command_delay"):
             self._command_delay = torch.zeros(count, dtype=torch.long, device=self.device)
             self._gripper_delay = torch.zeros(count, dtype=torch.long, device=self.device)
+            self._begins_closed = torch.zeros(count, dtype=torch.bool, device=self.device)
             self._linear = Transition.of(response.translation, 1 / self._control_freq, count, self.device)
             self._angular = Transition.of(response.rotation, 1 / self._control_freq, count, self.device)
         period = 1 / self._control_freq
         self._command_delay[rows], self._gripper_delay[rows] = command_delay[rows], gripper_delay[rows]
+        self._begins_closed[rows] = begins_closed[rows]
         self._linear.replace(rows, Transition.of(response.translation, period, count, self.device))
         self._angular.replace(rows, Transition.of(response.rotation, period, count, self.device))
 

@@ -29,6 +29,9 @@ from sim_training.envs.response import FITTED_RESPONSE
 BASE_IN_WORLD = (-0.615, 0.0, 0.0)
 """Where ManiSkill's table scene puts the robot; every number of the contract is relative to it."""
 
+_ABOVE_UP_TO_M, _HELD_UP_TO_M = 0.08, 0.2
+"""How high above its rest episodes that begin further on start: the tool over the cube, and the cube in the tool."""
+
 
 @dataclass(frozen=True)
 class Truth:
@@ -111,19 +114,21 @@ class LiftCubeEnv(BaseEnv):
     def _initialize_episode(self, env_idx: Tensor, options: dict[str, Any]) -> None:
         with torch.device(self.device):
             count, spec = len(env_idx), self.card
-            cube = self._sample_cube(env_idx)
+            tool, cube, held = self._sample_start(self._sample_cube(env_idx))
             self.cube.set_pose(SapienPose.create_from_pq(cube.position + self._base, cube.quaternion))
             self.agent.robot.set_pose(sapien.Pose(p=BASE_IN_WORLD))
-            self.agent.robot.set_qpos(torch.cat([self._sample_start(cube), torch.full((count, 2), 0.04)], -1))
+            q = ik(torch.tensor(spec.start_q_rad).repeat(count, 1), tool)
+            finger = torch.where(held, self._half_size[env_idx], spec.gripper_open_m / 2)
+            self.agent.robot.set_qpos(torch.cat([q, finger[:, None].repeat(1, 2)], -1))
             self.agent.robot.set_qvel(torch.zeros(count, 9))
             self._ticks_held[env_idx] = 0
             self._cube_before[env_idx], self._cube_speed[env_idx] = cube.position, 0.0
             self._measured_at[env_idx] = 0
             self._previous_action[env_idx] = 0.0
+            self._previous_action[env_idx, 6] = -held.float()
             self.estimate.reset(env_idx, cube)
-            self._sample_episode(env_idx)
-            start = torch.tensor(spec.start_position_m)
-            self._tcp_seen[env_idx] = start
+            self._sample_episode(env_idx, held)
+            self._tcp_seen[env_idx] = tool.position
 
     def _sample_cube(self, env_idx: Tensor) -> Pose:
         low, high = torch.tensor(self.card.object_low_m), torch.tensor(self.card.object_high_m)
@@ -131,25 +136,31 @@ class LiftCubeEnv(BaseEnv):
         yaw = (2 * torch.rand(len(env_idx)) - 1) * np.pi
         return Pose(torch.cat([xy, self._half_size[env_idx, None]], -1), quat_from_yaw(yaw))
 
-    def _sample_start(self, cube: Pose) -> Tensor:
-        """Joint positions of a tool pose near the card's start, or for some just above the cube. Shape: (count, 7)"""
-        spec, ranges, count = self.card, self.card.randomisation, len(cube.position)
-        q = torch.tensor(spec.start_q_rad).repeat(count, 1)
-        if not self.randomise:
-            return q
-        offset = torch.stack([sample(ranges.start_position_m, count, self.device) for _ in range(3)], -1)
-        yaw = sample(ranges.start_yaw_rad, count, self.device)
-        quaternion = turn_about_z(torch.tensor(spec.start_quaternion).repeat(count, 1), yaw)
-        position = torch.tensor(spec.start_position_m) + offset
-        above = (
-            cube.position
-            + offset * torch.tensor([1.0, 1.0, 0.0])
-            + torch.tensor([0.0, 0.0, 0.08]) * torch.rand(count, 1)
-        )
-        near = torch.rand(count, 1) < self.near_starts
-        return ik(q, Pose(torch.where(near, above, position), quaternion))
+    def _sample_start(self, cube: Pose) -> tuple[Pose, Pose, Tensor]:
+        """Tool and cube at the start: apart as on the robot, or for a share of episodes further on in the task.
 
-    def _sample_episode(self, env_idx: Tensor) -> None:
+        Half of those begin with the tool above the cube, half with the cube already held somewhere on its way up.
+        Shapes: poses (count, ...), whether it is held (count,) bool
+        """
+        spec, ranges, count = self.card, self.card.randomisation, len(cube.position)
+        quaternion = torch.tensor(spec.start_quaternion).repeat(count, 1)
+        position = torch.tensor(spec.start_position_m).repeat(count, 1)
+        if not self.randomise:
+            return Pose(position, quaternion), cube, torch.zeros(count) > 0
+        offset = torch.stack([sample(ranges.start_position_m, count, self.device) for _ in range(3)], -1)
+        quaternion = turn_about_z(quaternion, sample(ranges.start_yaw_rad, count, self.device))
+        chance, up = torch.rand(count, 1), torch.tensor([0.0, 0.0, 1.0])
+        held, above = chance < self.near_starts / 2, chance > 1 - self.near_starts / 2
+        raised = cube.position + _HELD_UP_TO_M * torch.rand(count, 1) * up
+        over = cube.position + offset * (1 - up) + _ABOVE_UP_TO_M * torch.rand(count, 1) * up
+        tool = Pose(torch.where(held, raised, torch.where(above, over, position + offset)), quaternion)
+        cube = Pose(
+            torch.where(held, raised, cube.position),
+            torch.where(held, quat_from_yaw(yaw_of(quaternion)), cube.quaternion),
+        )
+        return tool, cube, held[:, 0]
+
+    def _sample_episode(self, env_idx: Tensor, held: Tensor) -> None:
         if not self.randomise:
             return
         ranges, count, device = self.card.randomisation, len(env_idx), self.device
@@ -157,10 +168,13 @@ class LiftCubeEnv(BaseEnv):
         rows[env_idx] = True
         self._tcp_noise[env_idx] = sample(ranges.tcp_noise_m, count, device)
         self._response_scale[env_idx] = sample(ranges.tracking_frequency_scale, count, device)
-        delays = torch.zeros(2, self.num_envs, dtype=torch.long, device=device)
-        delays[0, env_idx] = sample_ticks(ranges.command_delay_ticks, count, device)
-        delays[1, env_idx] = sample_ticks(ranges.gripper_delay_ticks, count, device)
-        self._controller.set_episode(rows, FITTED_RESPONSE.scaled(self._response_scale), *delays)
+        command_delay, gripper_delay = torch.zeros(2, self.num_envs, dtype=torch.long, device=device)
+        command_delay[env_idx] = sample_ticks(ranges.command_delay_ticks, count, device)
+        gripper_delay[env_idx] = sample_ticks(ranges.gripper_delay_ticks, count, device)
+        begins_closed = torch.zeros(self.num_envs, dtype=torch.bool, device=device)
+        begins_closed[env_idx] = held
+        response = FITTED_RESPONSE.scaled(self._response_scale)
+        self._controller.set_episode(rows, response, command_delay, gripper_delay, begins_closed)
 
     @property
     def _controller(self) -> ImpedanceController:
@@ -268,14 +282,15 @@ class LiftCubeEnv(BaseEnv):
         reach = 1 - 0.5 * torch.tanh(4 * distance) - 0.5 * torch.tanh(25 * distance)
         yaw = yaw_of(self.object.quaternion) - yaw_of(self.tcp.quaternion)
         facing = 0.5 * (1 + torch.cos(4 * yaw))
-        lifted = torch.clip(info["height"] / self.card.lift_height_m, 0.0, 1.2) / 1.2
-        still = torch.exp(-info["speed"] / self.card.still_speed_m_s) - action[:, :6].square().sum(-1)
+        lifted = torch.clip(info["height"] / (1.4 * self.card.lift_height_m), 0.0, 1.0)
         up = (info["height"] >= self.card.lift_height_m).float()
+        still = torch.exp(-info["speed"] / self.card.still_speed_m_s) - action[:, 2].square()
+        drift = action[:, [0, 1, 5]].square().sum(-1)
         width = self._controller.gripper_width
         opening = torch.clip((width - self.card.object_width_m) / self.card.object_width_m, 0.0, 1.0)
         around = torch.exp(-((distance / 0.015) ** 2)) * facing
         fingers = torch.where(distance > 0.02, opening, 1.0 + 0.5 * around * (1 - opening))
-        taken = grasped * (2.0 + 3.0 * lifted + up * (1.0 + still))
+        taken = grasped * (2.0 + 3.0 * lifted + up * (1.0 + still) - 0.5 * drift)
         return reach + 0.3 * facing + fingers * (1 - grasped) + taken - 0.05 * self._jerkiness
 
     def compute_normalized_dense_reward(self, obs: Any, action: Tensor, info: dict[str, Tensor]) -> Tensor:
