@@ -21,7 +21,7 @@ SETTLED_SPREAD_M = 0.004
 """The object counts as at rest once this many different measurements lie this close to their mean."""
 
 SETTLE_TIMEOUT_S = 5.0
-GRIPPER_TIMEOUT_S = 3.0
+GRIPPER_TIMEOUT_S = 5.0
 EXTRA_HOLD_S = 0.5
 """Held this much longer than the task asks, since the estimate may call the object lifted a little early."""
 

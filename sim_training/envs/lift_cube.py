@@ -282,14 +282,18 @@ class LiftCubeEnv(BaseEnv):
         reach = 1 - 0.5 * torch.tanh(4 * distance) - 0.5 * torch.tanh(25 * distance)
         yaw = yaw_of(self.object.quaternion) - yaw_of(self.tcp.quaternion)
         facing = 0.5 * (1 + torch.cos(4 * yaw))
-        lifted = torch.clip(info["height"] / (1.4 * self.card.lift_height_m), 0.0, 1.0)
+        aim = 1.4 * self.card.lift_height_m
+        lifted = torch.clip(1 - (info["height"] - aim).abs() / aim, 0.0, 1.0)
         up = (info["height"] >= self.card.lift_height_m).float()
         still = torch.exp(-info["speed"] / self.card.still_speed_m_s) - action[:, 2].square()
         drift = action[:, [0, 1, 5]].square().sum(-1)
         width = self._controller.gripper_width
         opening = torch.clip((width - self.card.object_width_m) / self.card.object_width_m, 0.0, 1.0)
         around = torch.exp(-((distance / 0.015) ** 2)) * facing
-        fingers = torch.where(distance > 0.02, opening, 1.0 + 0.5 * around * (1 - opening))
+        # Closing pays at once when around the cube; on the way it would save time here and land on the cube on the arm.
+        closed = self._controller.closed.float()
+        closing = around * (closed + 1 - opening) / 2
+        fingers = torch.where(distance > 0.02, opening - closed, 1.0 + closing)
         taken = grasped * (2.0 + 3.0 * lifted + up * (1.0 + still) - 0.5 * drift)
         return reach + 0.3 * facing + fingers * (1 - grasped) + taken - 0.05 * self._jerkiness
 

@@ -122,3 +122,23 @@ def test_asking_for_observations_twice_does_not_change_what_is_believed(env: Any
     task = env.unwrapped
     first, second = task.get_obs(task.get_info()), task.get_obs(task.get_info())
     torch.testing.assert_close(first, second)
+
+
+@pytest.mark.parametrize("physics", ["stock", "fast"])
+def test_a_cube_held_from_the_start_stays_held_as_it_rises(physics: Any) -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    env = make_task("lift_cube", 32, physics=physics, near_starts=1.0)
+    env.reset(seed=12)
+    task = env.unwrapped
+    held = task._controller.closed.clone()
+    assert 4 < held.sum() < 28
+    began = task.object.position[:, 2].clone()
+    action = torch.zeros(32, 7)
+    action[:, 2] = torch.where(held, 0.3, 0.0)
+    for _ in range(30):
+        _, _, _, _, info = env.step(action)
+    assert info["grasped"][held].all()
+    assert (task.object.position[:, 2] - began)[held].min() > 0.08
+    assert (task.estimate.pose.position - task.object.position).norm(dim=-1)[held].max() < 0.02
+    env.close()
