@@ -7,7 +7,7 @@ from collections import deque
 
 import numpy as np
 
-from contract.grasp import attach, is_holding
+from contract.grasp import REACH_M, attach, is_holding, within_reach
 from contract.messages import ObjectState, RobotState
 from contract.poses import Pose, quat_from_yaw, slerp, yaw_of
 from contract.tasks import TaskSpec
@@ -17,10 +17,9 @@ _DRIFT = np.diag([0.001, 0.001, 0.001, 0.01]) ** 2
 """What an object at rest may creep in one second (m², rad²). One that is pushed moves further and is jumped to."""
 _GATE = 4.0
 _OUTLIERS_TO_JUMP = 2
-_REACH_M = 0.05
-"""An object further than this from the tool is not between the fingers, whatever their width; and one that is seen
-this far from where the tool should be carrying it has been lost."""
 _SIGHTINGS_TO_LOSE = 4
+"""As often in a row a held object is seen further than `REACH_M` from where the tool should carry it before it counts
+as lost."""
 _RELEASE_SPREAD = np.diag([0.005, 0.005, 0.005, 0.1]) ** 2
 """What letting go adds to the uncertainty: the object may have shifted between the fingers."""
 
@@ -65,7 +64,7 @@ class ObjectTracker:
                     self._release(state)
             elif self._T_tcp_object is None and not self._lost_grip and self._mean is not None:
                 pose = self._seen_pose(self._mean)
-                if np.linalg.norm(pose.position - state.pose_base_tcp.position) < _REACH_M:
+                if within_reach(state.pose_base_tcp, pose):
                     self._T_tcp_object = attach(state.pose_base_tcp, pose)
                     self._sightings_elsewhere = 0
 
@@ -150,7 +149,7 @@ class ObjectTracker:
         if tool is None or self._T_tcp_object is None:
             return
         carried = tool @ self._T_tcp_object
-        elsewhere = np.linalg.norm(measured[:3] - carried.position) > _REACH_M
+        elsewhere = np.linalg.norm(measured[:3] - carried.position) > REACH_M
         self._sightings_elsewhere = self._sightings_elsewhere + 1 if elsewhere else 0
         if self._sightings_elsewhere >= _SIGHTINGS_TO_LOSE:
             self._T_tcp_object, self._lost_grip = None, True

@@ -61,7 +61,7 @@ def export_artifact(
     _require_equal("ONNX", _run_onnx(graph, observations), numpy_actions)
     if not isinstance(actor, list):
         _require_equal("the torch actor", _run_torch(actor, tensors, observations), numpy_actions)
-    return artifact.write(folder, spec, tensors, graph, observations, {**provenance, **_circumstances()})
+    return artifact.write(folder, spec, tensors, graph, observations, {**_circumstances(), **provenance})
 
 
 def onnx_graph(mean: np.ndarray, std: np.ndarray, layers: Sequence[tuple[np.ndarray, np.ndarray]]) -> bytes:
@@ -152,13 +152,13 @@ def _circumstances() -> dict[str, Any]:
         check=False,
     )
     return {
-        "command": shlex.join(_relative(argument) for argument in sys.argv),
+        "command": command_line(*sys.argv),
         "commit": git.stdout.strip() or "unknown",
         "versions": {"python": platform.python_version(), **versions},
     }
 
 
-def _relative(argument: str) -> str:
-    """Paths inside this repository without the machine's part."""
+def command_line(*arguments: str) -> str:
+    """As one would type it in this repository's root: paths inside it without the machine's part."""
     root = str(Path(__file__).resolve().parent.parent) + "/"
-    return argument.replace(root, "")
+    return shlex.join(argument.replace(root, "") for argument in arguments)

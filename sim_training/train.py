@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from contract.action import ACTION_SIZE
 from sim_training import checkpoint, distributed
 from sim_training.envs import make_task
 from sim_training.evaluate import Evaluator
-from sim_training.export import export_policy
+from sim_training.export import command_line, export_policy
 from sim_training.guidance.losses import directional_loss
 from sim_training.guidance.queries import GuidanceTargets
 from sim_training.guidance.schedule import JumpStart
@@ -222,7 +223,9 @@ class Trainer:
     def provenance(self) -> dict[str, Any]:
         """What made this policy, for its artifact."""
         settings = json.loads(json.dumps(asdict(self.config), default=str))
-        return asdict(self.progress) | {"settings": settings, "seed": self.config.seed, "world_size": self.world}
+        command = command_line("./launch/train_sim.sh", *sys.argv[1:])
+        made_by = {"command": command, "seed": self.config.seed, "world_size": self.world}
+        return made_by | asdict(self.progress) | {"settings": settings}
 
 
 def train(config: Config) -> Progress:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from contract.grasp import attach, is_holding
+from contract.grasp import attach, is_holding, within_reach
 from contract.poses import Pose, quat_from_yaw, yaw_of
 from contract.tasks import Range, TaskSpec
 
@@ -94,6 +94,7 @@ class ObjectEstimate:
         yaw = yaw_of(truth.quaternion)
         self.truth_yaw = torch.where(moved[None], torch.cat([self.truth_yaw[1:], yaw[None]]), self.truth_yaw)
         holding = is_holding(self.spec, gripper_width, closed)
+        holding &= self.held | within_reach(pose_base_tcp, self.pose)
         self._attach(pose_base_tcp, holding & ~self.held & moved)
         self.held = torch.where(moved, holding, self.held)
         position = self._look(moved)
