@@ -290,10 +290,10 @@ class LiftCubeEnv(BaseEnv):
         width = self._controller.gripper_width
         opening = torch.clip((width - self.card.object_width_m) / self.card.object_width_m, 0.0, 1.0)
         around = torch.exp(-((distance / 0.015) ** 2)) * facing
-        # Closing pays at once when around the cube; on the way it would save time here and land on the cube on the arm.
-        closed = self._controller.closed.float()
-        closing = around * (closed + 1 - opening) / 2
-        fingers = torch.where(distance > 0.02, opening - closed, 1.0 + closing)
+        # Around the cube the wish to close pays already; earlier it would save time here and hit the cube on the arm.
+        wish = (1 - action[:, 6].clip(-1, 1)) / 2
+        closing = around * (wish + 1 - opening) / 2
+        fingers = torch.where(distance > 0.02, opening - self._controller.closed.float(), 1.0 + closing)
         taken = grasped * (2.0 + 3.0 * lifted + up * (1.0 + still) - 0.5 * drift)
         return reach + 0.3 * facing + fingers * (1 - grasped) + taken - 0.05 * self._jerkiness
 

@@ -1,0 +1,76 @@
+"""What every teacher is asked and what it answers: images and instructions in, physical tool deltas out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from contract.poses import Pose
+
+DELTA_SIZE = 7
+"""Translation (m) and rotation vector (rad), both in the base frame, then the gripper: 1 opens, -1 closes."""
+
+
+class BadAnswer(ValueError):
+    """A teacher answered with something that cannot be a batch of tool deltas."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What N environments look like at one instant.
+
+    instructions: one per environment. tcp: tool poses, base frame (N, 3), (N, 4).
+    images: (N, height, width, 3) uint8 RGB, only for teachers that look (`needs_images`).
+    truth: the simulator's own state, only for synthetic teachers; its type is the task's.
+    """
+
+    instructions: list[str]
+    tcp: Pose
+    images: np.ndarray | None = None
+    truth: Any = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """delta: (N, 7), see `DELTA_SIZE`. valid: (N,) bool, False where the teacher had nothing to say in time."""
+
+    delta: Tensor
+    valid: Tensor
+
+    @staticmethod
+    def none(count: int, device: torch.device) -> Answer:
+        """No environment is guided."""
+        return Answer(
+            torch.zeros(count, DELTA_SIZE, device=device), torch.zeros(count, dtype=torch.bool, device=device)
+        )
+
+
+class Teacher(Protocol):
+    """Anything that can say where the tool should go.
+
+    name: for ledgers and artifacts; synthetic teachers say so in it. needs_images: whether `Question.images` is wanted.
+    """
+
+    name: str
+    needs_images: bool
+
+    def begin(self, rows: Tensor) -> None:
+        """New episodes begin in these environments: forget what was going on there. Shape: (b,) indices"""
+
+    def ask(self, question: Question, deadline_s: float) -> Answer:
+        """One delta per environment within `deadline_s` seconds; rows that come too late are not valid. Never hangs."""
+
+
+def checked(answer: Answer, count: int, name: str) -> Answer:
+    """The answer, with rows that are not finite made invalid. Raises BadAnswer where the shape is wrong."""
+    if answer.delta.shape != (count, DELTA_SIZE) or answer.valid.shape != (count,):
+        raise BadAnswer(
+            f"Teacher {name} answered with shape {tuple(answer.delta.shape)} and {tuple(answer.valid.shape)};"
+            f" ({count}, {DELTA_SIZE}) and ({count},) were due."
+        )
+    finite = torch.isfinite(answer.delta).all(-1)
+    return Answer(torch.where(finite[:, None], answer.delta, 0.0), answer.valid & finite)
