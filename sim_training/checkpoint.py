@@ -78,7 +78,8 @@ def save(trainer: Trainer) -> None:
         "model": trainer.model.state_dict(),
         "optimiser": trainer.optimiser.state_dict(),
         "progress": asdict(trainer.progress),
-        "jump_start": {"history": trainer.jump_start.history, "active": trainer.jump_start.active},
+        "schedule": trainer.schedule.state(),
+        "teacher": trainer.teacher.state(),
         "observation": trainer.observation,
         "simulation": torch.frombuffer(bytearray(save_state(trainer.env)), dtype=torch.uint8),
         "torch_random": torch.get_rng_state(),
@@ -112,8 +113,8 @@ def load_newest(trainer: Trainer) -> None:
     trainer.optimiser.load_state_dict(state["optimiser"])
     for name, value in state["progress"].items():
         setattr(trainer.progress, name, value)
-    trainer.jump_start.history = state["jump_start"]["history"]
-    trainer.jump_start.active = state["jump_start"]["active"]
+    trainer.schedule.restore(state["schedule"])
+    trainer.teacher.restore(state["teacher"])
     trainer.observation = state["observation"]
     restore_state(trainer.env, state["simulation"].numpy().tobytes())
     torch.set_rng_state(state["torch_random"])

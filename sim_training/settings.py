@@ -35,8 +35,14 @@ class Config:
 
     task: str = "lift_cube"
     """name of a task card"""
-    algo: Literal["ppo", "vlajs"] = "vlajs"
-    """vlajs adds sparse, transient directional guidance to ppo"""
+    algo: Literal["ppo", "vlajs", "vlajs_rpd", "sparse_rpd", "rpd_mse", "rpd_l1", "rpd_bc", "ppd"] = "vlajs"
+    """what is added to ppo; vlajs: sparse, transient directional guidance"""
+    teacher: str = "scripted"
+    """scripted (synthetic), or a teacher server's address such as tcp://127.0.0.1:5590"""
+    teacher_deadline_s: float = 2.0
+    """an answer that takes longer does not guide"""
+    guided_envs: int | None = None
+    """environments asked about at a time, in turn; all if not given"""
     seed: int = 0
     """of everything random"""
     total_steps: int = 1_500_000
@@ -76,8 +82,8 @@ class Config:
     """the same at the end, reached linearly: what holds still under its own noise is still without it"""
     hidden: int = 128
     """units in each of two hidden layers"""
-    spread: int = 5
-    """control steps one teacher answer guides (D in VLAJS)"""
+    increments: int = 5
+    """control steps one teacher answer is divided into and guides (D in VLAJS)"""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     """when the teacher is asked, and when it is let go"""
     eval_every: int = 10

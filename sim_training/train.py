@@ -6,6 +6,8 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,30 +16,50 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from contract.action import ACTION_SIZE
+from contract.poses import Pose
 from sim_training import checkpoint, distributed
 from sim_training.envs import make_task
 from sim_training.evaluate import Evaluator
 from sim_training.export import command_line, export_policy
-from sim_training.guidance.losses import directional_loss
+from sim_training.guidance.algorithms import ALGORITHMS
+from sim_training.guidance.losses import Targets
 from sim_training.guidance.queries import GuidanceTargets
-from sim_training.guidance.schedule import JumpStart
 from sim_training.networks import ActorCritic
 from sim_training.settings import Config, read
-from sim_training.teachers.scripted import ScriptedLiftTeacher
+from sim_training.teachers import make_teacher
+from sim_training.teachers.teacher import Question, checked
 
 
 @dataclass
 class Progress:
-    """Where a run stands; part of every checkpoint, with the ledger of what guidance cost."""
+    """Where a run stands; part of every checkpoint, with the ledger of what guidance cost.
+
+    teacher_calls: environments asked about, summed over queries. guided_steps: environment steps that got a target.
+    switched_off_at: env_steps when guidance ended for good, or -1. *_s: wall time of this rank.
+    """
 
     iteration: int = 0
     env_steps: int = 0
-    wall_s: float = 0.0
     best_success: float = -1.0
     eval_success: float = -1.0
     teacher_calls: int = 0
     guided_steps: int = 0
     switched_off_at: int = -1
+    wall_s: float = 0.0
+    teacher_s: float = 0.0
+    collect_s: float = 0.0
+    update_s: float = 0.0
+    evaluate_s: float = 0.0
+
+    @contextmanager
+    def timing(self, phase: str) -> Iterator[None]:
+        """Add the time the block takes to `phase`_s."""
+        began = time.monotonic()
+        yield
+        setattr(self, f"{phase}_s", getattr(self, f"{phase}_s") + time.monotonic() - began)
+
+
+LEDGER = ("teacher_calls", "guided_steps", "teacher_s", "collect_s", "update_s", "evaluate_s")
 
 
 class Rollout:
@@ -81,8 +103,9 @@ class Trainer:
         )
         distributed.broadcast(self.model)
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, eps=1e-5)
-        self.teacher = ScriptedLiftTeacher()
-        self.jump_start = JumpStart(config.schedule, active=config.algo == "vlajs")
+        self.algorithm = ALGORITHMS[config.algo]
+        self.schedule = self.algorithm.start(config.schedule, config.rollout)
+        self.teacher = make_teacher(config.teacher, self.spec)
         self.progress = Progress()
         self.evaluator = Evaluator(config.task, config.eval_episodes, self.rank, self.world)
         torch.manual_seed(config.seed * 1_000 + self.rank)
@@ -100,14 +123,13 @@ class Trainer:
         self.model.log_std.fill_(config.log_std + (config.log_std_end - config.log_std) * done_share)
         rollout = Rollout(config.rollout, config.num_envs, self.observation.shape[-1], ACTION_SIZE, self.device)
         guidance = GuidanceTargets(
-            self.spec, config.rollout, config.num_envs, self.jump_start.calls, config.spread, self.device
+            self.spec, config.rollout, config.num_envs, self.schedule.calls, config.increments, self.device
         )
-        self.progress.teacher_calls += len(guidance.query_steps) * config.num_envs * self.world
         finished, succeeded = 0.0, 0.0
         for t in range(config.rollout):
             if t in guidance.query_steps:
-                state = self.task_env.truth
-                guidance.add(t, self.teacher.delta(state.tcp, state.cube, state.grasped))
+                with self.progress.timing("teacher"):
+                    self._ask(guidance, t)
             distribution = self.model.distribution(self.observation)
             action = distribution.sample()
             rollout.observation[t], rollout.action[t] = self.observation, action
@@ -122,17 +144,34 @@ class Trainer:
                 guidance.end_episodes(t, truncated)
                 finished += float(truncated.sum())
                 succeeded += float((truncated & info["success"]).sum())
-                self.observation, _ = self.env.reset(options={"env_idx": truncated.nonzero()[:, 0]})
+                rows = truncated.nonzero()[:, 0]
+                self.observation, _ = self.env.reset(options={"env_idx": rows})
+                self.teacher.begin(rows)
         self.progress.guided_steps += int(distributed.total(guidance.valid.sum().float()))
         self.progress.env_steps += config.rollout * config.num_envs * self.world
         figures = torch.tensor([rollout.reward.mean() / (1 - config.gamma), finished, succeeded])
         figures = distributed.total(figures)
         mean_reward = float(figures[0]) / self.world
-        self.jump_start.record(mean_reward)
-        if not self.jump_start.active and self.progress.switched_off_at < 0 and config.algo == "vlajs":
+        was_active = self.schedule.active
+        self.schedule.record(mean_reward)
+        if was_active and not self.schedule.active:
             self.progress.switched_off_at = self.progress.env_steps
         success = float(figures[2] / figures[1].clamp(min=1))
         return rollout, guidance, {"rollout/reward": mean_reward, "rollout/success": success}
+
+    def _ask(self, guidance: GuidanceTargets, t: int) -> None:
+        """Ask the teacher about the environments whose turn it is; its answers are kept, never executed."""
+        config, rows = self.config, guidance.rows(t, self.config.guided_envs or self.config.num_envs)
+        env = self.task_env
+        tcp = Pose(env.tcp.position[rows], env.tcp.quaternion[rows])
+        images = env.render_rgb_array()[rows].cpu().numpy() if self.teacher.needs_images else None
+        question = Question(rows, [self.spec.instruction] * len(rows), tcp, images, env.truth)
+        answers = []
+        for _ in range(self.algorithm.samples):
+            answer = self.teacher.ask(question, config.teacher_deadline_s)
+            answers.append(checked(answer, len(rows), self.teacher.name))
+        guidance.add(t, rows, answers)
+        self.progress.teacher_calls += len(rows) * len(answers) * self.world
 
     def update(self, rollout: Rollout, guidance: GuidanceTargets, weight: float) -> dict[str, float]:
         """PPO's epochs over one rollout, with the guidance loss on the actor's mean."""
@@ -145,9 +184,8 @@ class Trainer:
             "log_prob": rollout.log_prob.flatten(),
             "advantage": advantage.flatten(),
             "return": (advantage + rollout.value).flatten(),
-            "target": guidance.targets.flatten(0, 1),
-            "valid": guidance.valid.flatten(),
         }
+        targets = guidance.flat()
         size = len(batch["log_prob"])
         step = size // config.minibatches
         group = self.optimiser.param_groups[0]
@@ -157,7 +195,7 @@ class Trainer:
             kl_sum = 0.0
             for start in range(0, size, step):
                 rows = order[start : start + step]
-                losses_now = self._gradient_step({k: v[rows] for k, v in batch.items()}, weight)
+                losses_now = self._gradient_step({k: v[rows] for k, v in batch.items()}, targets[rows], weight)
                 kl_sum += losses_now["train/kl"]
                 losses |= losses_now
             kl = kl_sum / config.minibatches
@@ -170,7 +208,7 @@ class Trainer:
         self._update_normaliser(batch["observation"])
         return losses
 
-    def _gradient_step(self, batch: dict[str, Tensor], weight: float) -> dict[str, float]:
+    def _gradient_step(self, batch: dict[str, Tensor], targets: Targets, weight: float) -> dict[str, float]:
         config, model = self.config, self.model
         distribution = model.distribution(batch["observation"])
         log_prob = distribution.log_prob(batch["action"]).sum(-1)
@@ -183,8 +221,8 @@ class Trainer:
         value_loss = 0.5 * (model.value(batch["observation"]) - batch["return"]).square().mean()
         loss = policy_loss + config.value_weight * value_loss
         guidance_loss = torch.zeros(())
-        if weight > 0:
-            guidance_loss = directional_loss(distribution.mean, batch["target"], batch["valid"])
+        if self.algorithm.loss is not None and weight > 0:
+            guidance_loss = self.algorithm.loss(distribution, targets)
             loss = loss + weight * guidance_loss
         self.optimiser.zero_grad()
         loss.backward()
@@ -240,15 +278,18 @@ def train(config: Config) -> Progress:
     bar = tqdm(total=config.total_steps, initial=progress.env_steps, unit="step", disable=trainer.rank != 0)
     done = False
     while not done and progress.env_steps < config.total_steps:
-        weight = trainer.jump_start.weight
-        rollout, guidance, figures = trainer.collect()
-        figures |= trainer.update(rollout, guidance, weight)
+        weight = trainer.schedule.weight
+        with progress.timing("collect"):
+            rollout, guidance, figures = trainer.collect()
+        with progress.timing("update"):
+            figures |= trainer.update(rollout, guidance, weight)
         progress.iteration += 1
         progress.wall_s = time.monotonic() - started
         if progress.iteration % config.eval_every == 0 or progress.env_steps >= config.total_steps:
-            figures["eval/success"] = trainer.evaluate()
+            with progress.timing("evaluate"):
+                figures["eval/success"] = trainer.evaluate()
             done = figures["eval/success"] >= config.stop_at
-        figures |= {f"guidance/{k}": getattr(progress, k) for k in ("teacher_calls", "guided_steps")}
+        figures |= {f"ledger/{k}": getattr(progress, k) for k in LEDGER}
         figures["guidance/weight"] = weight
         if log:
             log.write(progress.env_steps, figures)

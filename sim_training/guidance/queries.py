@@ -1,38 +1,60 @@
-"""When the teacher is asked within a rollout, and how one answer becomes targets for the steps after it."""
+"""When and where the teacher is asked within a rollout, and how one answer becomes targets for the steps after it."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from contract.arrays import limit_norm
 from contract.tasks import TaskSpec
+from sim_training.guidance.losses import Targets
+from sim_training.teachers.teacher import Answer
 
 
 class GuidanceTargets:
     """Targets of one rollout, asked for once and kept: never asked again inside a minibatch.
 
-    targets: (T, N, 7) normalised actions. valid: (T, N) bool.
+    mean, spread: (T, N, 7) normalised actions. valid: (T, N) bool. query_steps: when to ask.
     """
 
-    def __init__(self, spec: TaskSpec, length: int, count: int, calls: int, spread: int, device: torch.device):
-        """`calls` queries spread evenly over `length` steps; each guides `spread` steps (D in VLAJS)."""
-        self.targets = torch.zeros(length, count, 7, device=device)
+    def __init__(self, spec: TaskSpec, length: int, count: int, calls: int, increments: int, device: torch.device):
+        """`calls` queries spread evenly over `length` steps; each guides `increments` steps (D in VLAJS)."""
+        self.mean, self.spread = torch.zeros(2, length, count, 7, device=device)
         self.valid = torch.zeros(length, count, dtype=torch.bool, device=device)
-        self._spread = spread
-        scale = [spec.translation_scale_m] * 3 + [s or 1.0 for s in spec.rotation_scale_rad] + [1.0]
-        self._scale = torch.tensor(scale, device=device)
         self.query_steps = {int(i * length / calls) for i in range(calls)} if calls else set()
+        self._increments = increments
+        scale = [spec.translation_scale_m] * 3 + list(spec.rotation_scale_rad) + [1.0]
+        self._scale = torch.tensor(scale, device=device)
 
-    def add(self, step: int, delta: Tensor) -> None:
-        """A teacher's physical delta asked for at `step`. Shape: (N, 7) m, rad, gripper (1 opens, -1 closes)
+    def rows(self, step: int, budget: int) -> Tensor:
+        """Environments to ask about at `step`: all, or the next `budget` of them in turn. Shape: (b,) long"""
+        count = self.valid.shape[1]
+        turn = sorted(self.query_steps).index(step)
+        first = turn * budget % count
+        return (torch.arange(min(budget, count), device=self.valid.device) + first) % count
 
-        Linear in translation; a rotation vector divided by D is its SLERP.
+    def add(self, step: int, rows: Tensor, answers: list[Answer]) -> None:
+        """Samples of a teacher's physical deltas for `rows`, asked for at `step`.
+
+        A delta is divided into equal increments: linear in translation; a rotation vector divided so is its SLERP.
         """
-        action = delta / self._scale
-        action[:, :6] = action[:, :6] / self._spread
-        self.targets[step : step + self._spread] = action
-        self.valid[step : step + self._spread] = True
+        actions = torch.stack([self._normalised(answer.delta) for answer in answers])
+        valid = torch.stack([answer.valid for answer in answers]).all(0)
+        steps = slice(step, step + self._increments)
+        self.mean[steps, rows] = actions.mean(0)
+        self.spread[steps, rows] = actions.std(0, correction=0)
+        self.valid[steps, rows] = valid
+
+    def _normalised(self, delta: Tensor) -> Tensor:
+        """One increment of a physical delta as an action; locked components are 0. Shape: (b, 7)"""
+        action = torch.where(self._scale > 0, delta / self._scale.clamp(min=1e-9), 0.0)
+        move, turn = (limit_norm(action[:, part] / self._increments, 1.0) for part in (slice(0, 3), slice(3, 6)))
+        return torch.cat([move, turn, action[:, 6:].clip(-1.0, 1.0)], -1)
 
     def end_episodes(self, step: int, done: Tensor) -> None:
         """A target belongs to its episode: drop what is left of it after `step`. Shape: (N,) bool"""
-        self.valid[step + 1 : step + self._spread, done] = False
+        self.valid[step + 1 : step + self._increments, done] = False
+
+    def flat(self) -> Targets:
+        """All steps of all environments, (T * N, ...)."""
+        return Targets(self.mean.flatten(0, 1), self.spread.flatten(0, 1), self.valid.flatten(), self._scale > 0)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """calls per 50-step rollout and environment; kappa: decay per unit of mean-reward gain; window: in iterations.
+    """calls per 50-step rollout and environment; window: in iterations. weight: lambda_0.
 
-    threshold: mean reward a step above which a monotonic rise ends guidance. weight: lambda_0. The paper leaves N_max,
-    N_min, kappa and the threshold's unit open.
+    threshold: mean reward a step above which a monotonic rise ends guidance. The paper leaves N_max, N_min, kappa and
+    the threshold's unit open.
     """
 
     calls_max: int = 5
@@ -20,46 +21,94 @@ class ScheduleConfig:
     threshold: float = 0.3
     weight: float = 0.5
 
+
+class Schedule:
+    """What all schedules share; `calls` and `weight` say what holds in the next iteration."""
+
+    def __init__(self, config: ScheduleConfig, calls_max: int):
+        self.config, self.calls_max = config, calls_max
+
     @property
-    def kappa(self) -> float:
-        """So that a gain of one unit brings the rate from the most to the fewest calls."""
-        return math.log(self.calls_max / self.calls_min)
+    def calls(self) -> int:
+        """Teacher calls per rollout and environment."""
+        return self.calls_max
 
+    @property
+    def weight(self) -> float:
+        """lambda_t."""
+        return self.config.weight if self.calls else 0.0
 
-@dataclass
-class JumpStart:
-    """The schedule's state; everything in it goes into a checkpoint."""
-
-    config: ScheduleConfig
-    history: list[float] = field(default_factory=list)
-    active: bool = True
+    @property
+    def active(self) -> bool:
+        """Whether the teacher may still be asked."""
+        return self.calls > 0
 
     def record(self, mean_reward: float) -> None:
         """Tell the schedule the mean reward of the rollout just finished."""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state()`."""
+
+
+class Silent(Schedule):
+    """Never asks: plain PPO."""
+
+    @property
+    def calls(self) -> int:
+        """None."""
+        return 0
+
+
+class Persistent(Schedule):
+    """Asks equally often and weighs the same for ever: RPD and its kin."""
+
+
+class Transient(Schedule):
+    """Asks less as reward rises, and never again after a monotonic rise above the threshold."""
+
+    def __init__(self, config: ScheduleConfig, calls_max: int):
+        super().__init__(config, calls_max)
+        self._history: list[float] = []
+        self._active = True
+
+    def record(self, mean_reward: float) -> None:
+        """Notes the reward; a strict rise over a whole window that ends above the threshold is the end of guidance."""
         window = self.config.window
-        self.history = [*self.history, mean_reward][-2 * window :]
-        recent = self.history[-window:]
+        self._history = [*self._history, mean_reward][-2 * window :]
+        recent = self._history[-window:]
         rising = len(recent) == window and all(a < b for a, b in zip(recent, recent[1:], strict=False))
         if rising and mean_reward > self.config.threshold:
-            self.active = False
+            self._active = False
 
     @property
     def gain(self) -> float:
         """Mean reward of the last window minus that of the one before, never negative."""
         window = self.config.window
-        if len(self.history) < 2 * window:
+        if len(self._history) < 2 * window:
             return 0.0
-        return max(0.0, sum(self.history[window:]) / window - sum(self.history[:window]) / window)
+        return max(0.0, sum(self._history[window:]) / window - sum(self._history[:window]) / window)
 
     @property
     def calls(self) -> int:
-        """Teacher calls per rollout and environment in the next iteration."""
-        config = self.config
-        if not self.active:
+        """N_calls = max(N_min, floor(N_max exp(-kappa gain))), where a gain of one unit takes N_max to N_min."""
+        if not self._active:
             return 0
-        return max(config.calls_min, math.floor(config.calls_max * math.exp(-config.kappa * self.gain)))
+        kappa = math.log(self.calls_max / self.config.calls_min)
+        return max(self.config.calls_min, math.floor(self.calls_max * math.exp(-kappa * self.gain)))
 
     @property
     def weight(self) -> float:
-        """lambda_t: follows the same trend as the query rate, 0 after the switch-off."""
-        return self.config.weight * self.calls / self.config.calls_max
+        """Follows the same trend as the query rate, 0 after the switch-off."""
+        return self.config.weight * self.calls / self.calls_max
+
+    def state(self) -> dict[str, Any]:
+        """Rewards of the last two windows, and whether guidance still goes on."""
+        return {"history": self._history, "active": self._active}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state()`."""
+        self._history, self._active = state["history"], state["active"]

@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 
 from contract.poses import Pose
-
-DELTA_SIZE = 7
-"""Translation (m) and rotation vector (rad), both in the base frame, then the gripper: 1 opens, -1 closes."""
+from sim_training.teachers.protocol import DELTA_SIZE
 
 
 class BadAnswer(ValueError):
@@ -23,11 +21,13 @@ class BadAnswer(ValueError):
 class Question:
     """What N environments look like at one instant.
 
-    instructions: one per environment. tcp: tool poses, base frame (N, 3), (N, 4).
+    rows: which environments of the batch these are, (N,) indices. instructions: one for each.
+    tcp: their tool poses, base frame (N, 3), (N, 4).
     images: (N, height, width, 3) uint8 RGB, only for teachers that look (`needs_images`).
-    truth: the simulator's own state, only for synthetic teachers; its type is the task's.
+    truth: the simulator's own state of the whole batch, only for synthetic teachers; its type is the task's.
     """
 
+    rows: Tensor
     instructions: list[str]
     tcp: Pose
     images: np.ndarray | None = None
@@ -60,6 +60,12 @@ class Teacher(Protocol):
 
     def begin(self, rows: Tensor) -> None:
         """New episodes begin in these environments: forget what was going on there. Shape: (b,) indices"""
+
+    def state(self) -> dict[str, Tensor]:
+        """What it remembers of running episodes, for a checkpoint; empty for a teacher without memory."""
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from `state()`."""
 
     def ask(self, question: Question, deadline_s: float) -> Answer:
         """One delta per environment within `deadline_s` seconds; rows that come too late are not valid. Never hangs."""

@@ -1,57 +1,150 @@
-"""Guidance as VLAJS defines it."""
+"""Guidance: losses against cases computed by hand, who is asked when, and when it ends."""
 
 import math
 
 import pytest
 import torch
+from torch import Tensor
+from torch.distributions import Normal
 
 from contract.tasks import LIFT_CUBE
-from sim_training.guidance.losses import directional_loss
+from sim_training.guidance import losses
+from sim_training.guidance.algorithms import ALGORITHMS
+from sim_training.guidance.losses import Targets
 from sim_training.guidance.queries import GuidanceTargets
-from sim_training.guidance.schedule import JumpStart, ScheduleConfig
+from sim_training.guidance.schedule import Persistent, ScheduleConfig, Silent, Transient
+from sim_training.teachers.teacher import Answer, BadAnswer, checked
 
 CPU = torch.device("cpu")
+ALL = torch.ones(7, dtype=torch.bool)
+PULLING = [name for name, algorithm in ALGORITHMS.items() if algorithm.loss is not None]
+
+
+def _policy(mean: list[list[float]], std: float = 1.0) -> Normal:
+    at = torch.tensor(mean, requires_grad=True)
+    return Normal(at, torch.full_like(at, std))
+
+
+def _targets(mean: list[list[float]], valid: list[bool], spread: float = 0.1, free: Tensor = ALL) -> Targets:
+    target = torch.tensor(mean)
+    return Targets(target, torch.full_like(target, spread), torch.tensor(valid), free)
+
+
+def _answer(delta: Tensor) -> Answer:
+    return Answer(delta, torch.ones(len(delta), dtype=torch.bool))
 
 
 def test_the_directional_loss_ignores_magnitude_and_the_gripper() -> None:
-    target = torch.tensor([[1.0, 0, 0, 0, 0, 1.0, 1.0]])
-    mean = torch.tensor([[0.01, 0, 0, 0, 0, 5.0, -1.0]])
-    assert directional_loss(mean, target, torch.tensor([True])) == pytest.approx(0.0, abs=1e-3)
+    policy = _policy([[0.01, 0, 0, 0, 0, 5.0, -1.0]])
+    assert losses.directional(policy, _targets([[1.0, 0, 0, 0, 0, 1.0, 1.0]], [True])).item() == pytest.approx(
+        0, abs=1e-3
+    )
 
 
 def test_the_directional_loss_is_two_for_opposite_directions_and_one_for_perpendicular_ones() -> None:
-    target = torch.tensor([[1.0, 0, 0, 0, 0, 0, 0]]).repeat(2, 1)
-    mean = torch.tensor([[-1.0, 0, 0, 0, 0, 0, 0], [0, 1.0, 0, 0, 0, 0, 0]])
-    assert directional_loss(mean[:1], target[:1], torch.tensor([True])) == pytest.approx(2.0, abs=1e-3)
-    assert directional_loss(mean[1:], target[1:], torch.tensor([True])) == pytest.approx(1.0, abs=1e-3)
+    target = _targets([[1.0, 0, 0, 0, 0, 0, 0]], [True])
+    assert losses.directional(_policy([[-1.0, 0, 0, 0, 0, 0, 0]]), target).item() == pytest.approx(2.0, abs=1e-3)
+    assert losses.directional(_policy([[0, 1.0, 0, 0, 0, 0, 0]]), target).item() == pytest.approx(1.0, abs=1e-3)
 
 
 def test_steps_without_guidance_and_components_without_direction_do_not_count() -> None:
-    target = torch.zeros(2, 7)
-    target[0, 0] = 1.0
-    mean = -torch.ones(2, 7, requires_grad=True)
-    loss = directional_loss(mean, target, torch.tensor([True, False]))
-    (gradient,) = torch.autograd.grad(loss, mean)
-    assert float(loss.detach()) == pytest.approx(1 + 1 / math.sqrt(3), abs=1e-3)
+    policy = _policy([[-1.0] * 7] * 2)
+    loss = losses.directional(policy, _targets([[1.0, 0, 0, 0, 0, 0, 0], [0.0] * 7], [True, False]))
+    (gradient,) = torch.autograd.grad(loss, policy.mean)
+    assert loss.item() == pytest.approx(1 + 1 / math.sqrt(3), abs=1e-3)
     assert gradient[1].abs().max() == 0
     assert gradient[0, 3:].abs().max() == 0
 
 
+def test_rpd_s_loss_is_the_mean_squared_distance_between_policy_mean_and_teacher() -> None:
+    policy = _policy([[0.5, 0, 0, 0, 0, 0, 1.0], [9.0] * 7])
+    loss = losses.mse(policy, _targets([[1.0, 0, 0, 0, 0, 0, -1.0], [0.0] * 7], [True, False]))
+    assert loss.item() == pytest.approx((0.5**2 + 2.0**2) / 7)
+
+
+def test_the_l1_loss_is_the_mean_distance_and_locked_components_are_left_out() -> None:
+    free = torch.tensor([True, True, True, False, False, True, True])
+    policy = _policy([[0.5, 0, 0, 7.0, 7.0, 0, 1.0]])
+    target = _targets([[1.0, 0, 0, 0, 0, 0, -1.0]], [True], free=free)
+    assert losses.l1(policy, target).item() == pytest.approx((0.5 + 2.0) / 5)
+
+
+def test_the_likelihood_loss_also_pulls_the_standard_deviation() -> None:
+    target = _targets([[0.0] * 7], [True])
+    wide, narrow = (losses.likelihood(_policy([[0.0] * 7], std), target).item() for std in (1.0, 0.1))
+    assert wide == pytest.approx(0.5 * math.log(2 * math.pi))
+    assert narrow == pytest.approx(wide + math.log(0.1))
+
+
+def test_the_divergence_is_zero_for_the_teacher_s_own_distribution_and_kullback_and_leibler_s_otherwise() -> None:
+    target = _targets([[0.2] * 7], [True], spread=0.5)
+    assert losses.divergence(_policy([[0.2] * 7], 0.5), target).item() == pytest.approx(0, abs=1e-6)
+    by_hand = math.log(1.0 / 0.5) + (0.5**2 + 0.3**2) / 2 - 0.5
+    assert losses.divergence(_policy([[0.5] * 7], 1.0), target).item() == pytest.approx(by_hand, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", PULLING)
+def test_every_loss_moves_the_policy_towards_the_teacher_and_is_zero_without_guided_steps(name: str) -> None:
+    loss = ALGORITHMS[name].loss
+    assert loss is not None
+    policy = _policy([[0.0, 0.3, 0, 0, 0, 0.2, 0]])
+    target = [[0.5, 0.3, 0, 0, 0, -0.2, 0]]
+    (gradient,) = torch.autograd.grad(loss(policy, _targets(target, [True])), policy.mean)
+    assert gradient[0, 0] < 0
+    assert gradient[0, 5] > 0
+    nothing = loss(policy, _targets(target, [False]))
+    (gradient,) = torch.autograd.grad(nothing, policy.mean)
+    assert nothing.item() == 0
+    assert gradient.abs().max() == 0
+
+
 def test_one_answer_is_spread_over_d_steps_and_ends_with_its_episode() -> None:
-    guidance = GuidanceTargets(LIFT_CUBE, length=10, count=2, calls=1, spread=5, device=CPU)
+    guidance = GuidanceTargets(LIFT_CUBE, length=10, count=2, calls=1, increments=5, device=CPU)
     delta = torch.tensor([[0.05, 0, 0, 0, 0, 0.3, 1.0]]).repeat(2, 1)
-    guidance.add(2, delta)
+    guidance.add(2, torch.arange(2), [_answer(delta)])
     guidance.end_episodes(3, torch.tensor([True, False]))
     assert guidance.valid[:, 1].nonzero()[:, 0].tolist() == [2, 3, 4, 5, 6]
     assert guidance.valid[:, 0].nonzero()[:, 0].tolist() == [2, 3]
-    moved = guidance.targets[2:7, 1, 0].sum() * LIFT_CUBE.translation_scale_m
-    turned = guidance.targets[2:7, 1, 5].sum() * LIFT_CUBE.rotation_scale_rad[2]
+    moved = guidance.mean[2:7, 1, 0].sum() * LIFT_CUBE.translation_scale_m
+    turned = guidance.mean[2:7, 1, 5].sum() * LIFT_CUBE.rotation_scale_rad[2]
     assert moved == pytest.approx(0.05)
     assert turned == pytest.approx(0.3)
 
 
+def test_a_target_is_never_faster_than_the_task_allows() -> None:
+    guidance = GuidanceTargets(LIFT_CUBE, length=5, count=1, calls=1, increments=5, device=CPU)
+    guidance.add(0, torch.arange(1), [_answer(torch.tensor([[3.0, 4.0, 0, 0, 0, -9.0, 5.0]]))])
+    torch.testing.assert_close(guidance.mean[0, 0], torch.tensor([0.6, 0.8, 0, 0, 0, -1.0, 1.0]))
+
+
+def test_several_samples_become_their_mean_and_spread() -> None:
+    guidance = GuidanceTargets(LIFT_CUBE, length=5, count=1, calls=5, increments=1, device=CPU)
+    low, high = (torch.tensor([[x, 0, 0, 0, 0, 0, 1.0]]) * LIFT_CUBE.translation_scale_m for x in (0.2, 0.6))
+    guidance.add(0, torch.arange(1), [_answer(low), _answer(high)])
+    assert guidance.mean[0, 0, 0].item() == pytest.approx(0.4)
+    assert guidance.spread[0, 0, 0].item() == pytest.approx(0.2)
+
+
+def test_a_budget_asks_about_the_environments_in_turn() -> None:
+    guidance = GuidanceTargets(LIFT_CUBE, length=10, count=4, calls=2, increments=5, device=CPU)
+    assert guidance.rows(0, budget=3).tolist() == [0, 1, 2]
+    assert guidance.rows(5, budget=3).tolist() == [3, 0, 1]
+    guidance.add(5, guidance.rows(5, budget=3), [_answer(torch.ones(3, 7))])
+    assert guidance.valid[5].tolist() == [True, True, False, True]
+
+
+def test_an_answer_that_is_not_finite_guides_nothing_and_one_of_another_shape_is_refused() -> None:
+    delta = torch.ones(2, 7)
+    delta[1, 3] = math.nan
+    answer = checked(_answer(delta), 2, "broken")
+    assert answer.valid.tolist() == [True, False]
+    assert torch.isfinite(answer.delta).all()
+    with pytest.raises(BadAnswer, match="broken"):
+        checked(_answer(torch.ones(2, 6)), 2, "broken")
+
+
 def test_fewer_calls_as_reward_rises_but_never_fewer_than_the_least() -> None:
-    schedule = JumpStart(ScheduleConfig(threshold=1e9, window=2))
+    schedule = Transient(ScheduleConfig(threshold=1e9, window=2), calls_max=5)
     calls = []
     for reward in (0.0, 0.0, 0.0, 0.0, 0.5, 0.5, 9.0, 9.0):
         schedule.record(reward)
@@ -62,7 +155,7 @@ def test_fewer_calls_as_reward_rises_but_never_fewer_than_the_least() -> None:
 
 
 def test_guidance_ends_for_good_after_a_monotonic_rise_beyond_the_threshold() -> None:
-    schedule = JumpStart(ScheduleConfig(threshold=0.5, window=3))
+    schedule = Transient(ScheduleConfig(threshold=0.5, window=3), calls_max=5)
     for reward in (0.6, 0.55, 0.7):
         schedule.record(reward)
     assert schedule.active, "not a monotonic rise"
@@ -71,6 +164,24 @@ def test_guidance_ends_for_good_after_a_monotonic_rise_beyond_the_threshold() ->
     assert not schedule.active
     assert schedule.calls == 0
     assert schedule.weight == 0
+    again = Transient(ScheduleConfig(), calls_max=5)
+    again.restore(schedule.state())
     for reward in (0.0, 0.0, 0.0, 0.0):
-        schedule.record(reward)
-    assert not schedule.active, "permanent"
+        again.record(reward)
+    assert not again.active, "permanent, also across a checkpoint"
+
+
+def test_plain_ppo_never_asks_and_rpd_asks_at_every_step_for_ever() -> None:
+    silent = ALGORITHMS["ppo"].start(ScheduleConfig(), rollout=50)
+    dense = ALGORITHMS["rpd_mse"].start(ScheduleConfig(), rollout=50)
+    sparse = ALGORITHMS["sparse_rpd"].start(ScheduleConfig(), rollout=50)
+    assert isinstance(silent, Silent)
+    assert isinstance(sparse, Persistent)
+    for schedule in (silent, dense, sparse):
+        for reward in range(10):
+            schedule.record(float(reward))
+    assert (silent.calls, silent.weight, silent.active) == (0, 0.0, False)
+    assert (dense.calls, sparse.calls) == (50, 5)
+    assert dense.weight == sparse.weight == ScheduleConfig().weight
+    targets = GuidanceTargets(LIFT_CUBE, length=50, count=1, calls=dense.calls, increments=5, device=CPU)
+    assert targets.query_steps == set(range(50))
