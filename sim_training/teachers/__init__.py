@@ -1,17 +1,26 @@
-"""Teachers: who is asked which way the tool should go, and is never obeyed blindly."""
+"""Teachers: who is asked which way the tool should go, and is never obeyed blindly.
+
+Importing this package loads no torch: a VLA's own environment runs the teacher server from it.
+"""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from contract.tasks import TaskSpec
-from sim_training.teachers.scripted import ScriptedLiftTeacher
-from sim_training.teachers.teacher import Answer, Question, Teacher
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sim_training.teachers.teacher import Answer, Question, Teacher
 
 
 def make_teacher(name: str, spec: TaskSpec) -> Teacher:
-    """The teacher of that name for a task."""
+    """The teacher of that name for a task, or the one served at that address (`tcp://`, `ipc://`)."""
+    if "://" in name:
+        from sim_training.teachers.remote import RemoteTeacher
+
+        return RemoteTeacher(name)
     return _Lift()
 
 
@@ -20,6 +29,8 @@ class _Lift:
     needs_images = False
 
     def __init__(self) -> None:
+        from sim_training.teachers.scripted import ScriptedLiftTeacher
+
         self._expert = ScriptedLiftTeacher()
 
     def begin(self, rows: Tensor) -> None:
@@ -34,6 +45,10 @@ class _Lift:
 
     def ask(self, question: Question, deadline_s: float) -> Answer:
         """At once."""
+        import torch
+
+        from sim_training.teachers.teacher import Answer
+
         truth = question.truth
         delta = self._expert.delta(truth.tcp, truth.cube, truth.grasped)[question.rows]
         return Answer(delta, torch.ones(len(delta), dtype=torch.bool, device=delta.device))
