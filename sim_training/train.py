@@ -231,10 +231,10 @@ class Trainer:
         self.optimiser.step()
         kl = distributed.total(((ratio - 1) - log_ratio).mean().detach()) / self.world
         return {
-            "train/policy_loss": float(policy_loss),
-            "train/value_loss": float(value_loss),
-            "train/guidance_loss": float(guidance_loss),
-            "train/kl": float(kl),
+            "train/policy_loss": policy_loss.item(),
+            "train/value_loss": value_loss.item(),
+            "train/guidance_loss": guidance_loss.item(),
+            "train/kl": kl.item(),
         }
 
     @torch.no_grad()

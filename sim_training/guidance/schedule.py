@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """calls per 50-step rollout and environment; window: in iterations. weight: lambda_0.
+    """calls per rollout and environment; window: in iterations. weight: lambda_0.
 
     threshold: mean reward a step above which a monotonic rise ends guidance. The paper leaves N_max, N_min, kappa and
     the threshold's unit open.
