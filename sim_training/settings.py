@@ -61,9 +61,13 @@ class Config:
     minibatches: int = 32
     """gradient steps per pass"""
     learning_rate: float = 1e-3
-    """Adam's first; afterwards it follows `desired_kl`"""
+    """Adam's first"""
+    learning_rate_schedule: Literal["kl", "linear", "constant"] = "kl"
+    """kl: grows or shrinks by half to keep an iteration's step near `desired_kl`; linear: falls to 0 at the end"""
     desired_kl: float = 0.06
-    """step size of an iteration: the learning rate grows or shrinks by half to stay near it (rsl_rl's schedule)"""
+    """step of one iteration, for the kl schedule"""
+    normalise: bool = True
+    """subtract mean and divide by deviation of what the first tenth of training saw"""
     gamma: float = 0.9
     """discount a tick: half a second ahead is enough where every stage of the task is rewarded"""
     gae_lambda: float = 0.9

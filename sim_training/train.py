@@ -91,7 +91,11 @@ class Trainer:
         self.config, self.spec = config, config.spec
         self.rank, self.world = distributed.rank_and_world()
         torch.manual_seed(config.seed)
-        self.env = make_task(config.task, config.num_envs, physics=config.physics, near_starts=config.near_starts)
+        self.teacher = make_teacher(config.teacher, self.spec)
+        looks = {"render_mode": "rgb_array"} if self.teacher.needs_images else {}
+        self.env = make_task(
+            config.task, config.num_envs, physics=config.physics, near_starts=config.near_starts, **looks
+        )
         self.task_env = self.env.unwrapped
         self.device = self.task_env.device
         observation, _ = self.env.reset(
@@ -105,7 +109,6 @@ class Trainer:
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, eps=1e-5)
         self.algorithm = ALGORITHMS[config.algo]
         self.schedule = self.algorithm.start(config.schedule, config.rollout)
-        self.teacher = make_teacher(config.teacher, self.spec)
         self.progress = Progress()
         self.evaluator = Evaluator(config.task, config.eval_episodes, self.rank, self.world)
         torch.manual_seed(config.seed * 1_000 + self.rank)
@@ -201,12 +204,20 @@ class Trainer:
             kl = kl_sum / config.minibatches
             if kl > config.target_kl:
                 break
-        if kl > 2 * config.desired_kl:
-            group["lr"] = max(group["lr"] / 1.5, 1e-5)
-        elif kl < config.desired_kl / 2:
-            group["lr"] = min(group["lr"] * 1.5, 5e-3)
+        group["lr"] = self._next_learning_rate(group["lr"], kl)
         self._update_normaliser(batch["observation"])
         return losses
+
+    def _next_learning_rate(self, rate: float, kl: float) -> float:
+        """By how far the policy went (rsl_rl's schedule), by how much of training is over, or as it is."""
+        config = self.config
+        if config.learning_rate_schedule == "linear":
+            return config.learning_rate * max(0.0, 1 - self.progress.env_steps / config.total_steps)
+        if config.learning_rate_schedule == "kl" and kl > 2 * config.desired_kl:
+            return max(rate / 1.5, 1e-5)
+        if config.learning_rate_schedule == "kl" and kl < config.desired_kl / 2:
+            return min(rate * 1.5, 5e-3)
+        return rate
 
     def _gradient_step(self, batch: dict[str, Tensor], targets: Targets, weight: float) -> dict[str, float]:
         config, model = self.config, self.model
@@ -242,7 +253,7 @@ class Trainer:
         mean = distributed.total(observation.mean(0)) / self.world
         square = distributed.total(observation.square().mean(0)) / self.world
         # Statistics freeze once a tenth of training has shaped them: a moving input would undo what was learnt.
-        if self.progress.env_steps <= 0.1 * self.config.total_steps:
+        if self.config.normalise and self.progress.env_steps <= 0.1 * self.config.total_steps:
             self.model.normaliser.update(mean, square - mean.square(), len(observation) * self.world)
 
     def evaluate(self) -> float:

@@ -195,8 +195,9 @@ def _is_gone(pid: int) -> bool:
 
 
 _HOLD_A_CELL = """
-import sys, time
+import signal, sys, time
 from robot_runtime.mock_cell.cell_process import MockCell, MockCellAddresses
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
 with MockCell(MockCellAddresses(*sys.argv[1:])):
     print("started", flush=True)
     time.sleep(60)
