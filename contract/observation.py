@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contract.arrays import namespace
-from contract.poses import Pose, yaw_of
+from contract.poses import Pose, quat_rotate, yaw_of
 from contract.tasks import TaskSpec
 
 
@@ -20,6 +20,7 @@ class PolicyInput:
     pose_base_object: the estimate (symmetries not removed). object_age: seconds since it was measured (...).
     object_held: 1.0 while it is taken to move with the tool (...).
     previous_action: as the policy gave it (..., 7).
+    goal_position: where the object is to go, m, base frame (..., 3). pose_base_second, second_age: of the other object.
     """
 
     pose_base_tcp: Pose
@@ -30,6 +31,16 @@ class PolicyInput:
     object_age: Any
     object_held: Any
     previous_action: Any
+    goal_position: Any = None
+    pose_base_second: Any = None
+    second_age: Any = None
+
+
+def _axis(q: Any, axis: int) -> Any:
+    """Where the rotated frame's own axis points. Shape: (..., 4) -> (..., 3)"""
+    unit = namespace(q).zeros_like(q[..., :3])
+    unit[..., axis] = 1.0
+    return quat_rotate(q, unit)
 
 
 def _direction(yaw: Any) -> Any:
@@ -60,6 +71,26 @@ _FIELDS: dict[str, tuple[int, str, Callable[[PolicyInput], Any]]] = {
     ),
     "object_age": (1, "s since the object was measured", lambda s: s.object_age[..., None]),
     "object_held": (1, "1 while the object is taken to move with the tool", lambda s: s.object_held[..., None]),
+    "tcp_rotation": (
+        6,
+        "the tool's x and z axes, base frame",
+        lambda s: namespace(s.pose_base_tcp.quaternion).concatenate(
+            [_axis(s.pose_base_tcp.quaternion, 0), _axis(s.pose_base_tcp.quaternion, 2)], -1
+        ),
+    ),
+    "object_axis": (3, "the object's x axis, base frame", lambda s: _axis(s.pose_base_object.quaternion, 0)),
+    "goal_from_object": (
+        3,
+        "m, goal minus object position, base frame",
+        lambda s: s.goal_position - s.pose_base_object.position,
+    ),
+    "second_from_object": (
+        3,
+        "m, second minus first object's position, base frame",
+        lambda s: s.pose_base_second.position - s.pose_base_object.position,
+    ),
+    "second_axis": (3, "the second object's x axis, base frame", lambda s: _axis(s.pose_base_second.quaternion, 0)),
+    "second_age": (1, "s since the second object was measured", lambda s: s.second_age[..., None]),
     "previous_action": (7, "normalised", lambda s: s.previous_action),
 }
 

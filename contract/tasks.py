@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,11 @@ class Range:
 
 @dataclass(frozen=True)
 class Randomisation:
-    """What differs from episode to episode in training, so that the robot is one more sample. Units in the names."""
+    """What differs from episode to episode in training, so that the robot is one more sample. Units in the names.
+
+    cube_half_size_m: half the object's width between the fingers; its other sides scale along.
+    push_impulse_ns: one horizontal knock to the object at a random tick, newton seconds; None for none.
+    """
 
     cube_half_size_m: Range = Range(0.019, 0.021)
     cube_mass_kg: Range = Range(0.03, 0.15)
@@ -46,6 +50,11 @@ class Randomisation:
     object_latency_ticks: Range = Range(0, 4)
     object_dropout: Range = Range(0.0, 0.1)
     gripper_delay_ticks: Range = Range(0, 4)
+    push_impulse_ns: Range | None = None
+
+
+def _without_none(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in pairs if value is not None}
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,13 @@ class TaskSpec:
     start_q_rad: joint pose an episode starts near; start_position_m / start_quaternion is its tool pose.
     object_low_m, object_high_m: where the object may start, x and y in the base frame; the table top is z = 0.
     max_object_age_s: an estimate older than this stops the arm.
+
+    What only some tasks have is None in the others, and left out of their contract's hash:
+    object_half_size_m: half sides along the object's own axes; a cube of `object_width_m` where None.
+    goal_low_m, goal_high_m: where the goal may be, base frame. Or, relative to the object's start:
+    goal_distance_m, goal_bearing_rad: how far off and in which direction; 0 is away from the robot, pi towards it.
+    goal_tolerance_m: how near counts as there.
+    second_name, second_low_m, second_high_m: another object that matters, and where its centre may be, base frame.
     """
 
     name: str
@@ -85,6 +101,15 @@ class TaskSpec:
     hold_s: float = 0.5
     still_speed_m_s: float = 0.05
     max_object_age_s: float = 1.0
+    object_half_size_m: tuple[float, float, float] | None = None
+    goal_low_m: tuple[float, float, float] | None = None
+    goal_high_m: tuple[float, float, float] | None = None
+    goal_distance_m: float | None = None
+    goal_bearing_rad: Range | None = None
+    goal_tolerance_m: float | None = None
+    second_name: str | None = None
+    second_low_m: tuple[float, float, float] | None = None
+    second_high_m: tuple[float, float, float] | None = None
     randomisation: Randomisation = field(default_factory=Randomisation)
 
     @property
@@ -93,13 +118,29 @@ class TaskSpec:
         return 1.0 / self.rate_hz
 
     @property
+    def half_size_m(self) -> tuple[float, float, float]:
+        """Half sides of the object along its own axes, metres."""
+        half = self.object_width_m / 2
+        return self.object_half_size_m or (half, half, half)
+
+    @property
+    def object_tilts(self) -> bool:
+        """Whether the object may leave the upright, because the tool may."""
+        return any(self.rotation_scale_rad[:2])
+
+    @property
+    def has_goal(self) -> bool:
+        """Whether a place is given to bring the object to."""
+        return self.goal_tolerance_m is not None
+
+    @property
     def start_pose_base_tcp(self) -> Pose:
         """Tool pose at `start_q_rad`."""
         return Pose(np.array(self.start_position_m), np.array(self.start_quaternion))
 
     def as_dict(self) -> dict[str, Any]:
-        """The card as plain JSON types."""
-        card: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        """The card as plain JSON types, without what the task does not have."""
+        card: dict[str, Any] = json.loads(json.dumps(asdict(self, dict_factory=_without_none)))
         return card
 
     def contract_hash(self) -> str:
@@ -110,22 +151,13 @@ class TaskSpec:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+_TOOL = ("tcp_position", "tcp_yaw", "command_lead", "gripper_width", "gripper_closed")
+_CUBE = ("object_from_tcp", "object_position", "object_yaw_from_tcp", "object_age", "object_held")
+
 LIFT_CUBE = TaskSpec(
     name="lift_cube",
     instruction="lift the cube",
-    observation_fields=(
-        "tcp_position",
-        "tcp_yaw",
-        "command_lead",
-        "gripper_width",
-        "gripper_closed",
-        "object_from_tcp",
-        "object_position",
-        "object_yaw_from_tcp",
-        "object_age",
-        "object_held",
-        "previous_action",
-    ),
+    observation_fields=(*_TOOL, *_CUBE, "previous_action"),
     object_name="cube",
     object_width_m=0.04,
     object_low_m=(0.40, -0.20),
@@ -133,7 +165,93 @@ LIFT_CUBE = TaskSpec(
     rotation_scale_rad=(0.0, 0.0, 0.06),
 )
 
-TASKS: dict[str, TaskSpec] = {card.name: card for card in (LIFT_CUBE,)}
+PICK_CUBE = replace(
+    LIFT_CUBE,
+    name="pick_cube",
+    instruction="pick up the cube",
+    observation_fields=(*_TOOL, *_CUBE, "goal_from_object", "previous_action"),
+    goal_low_m=(0.42, -0.18, 0.08),
+    goal_high_m=(0.66, 0.18, 0.28),
+    goal_tolerance_m=0.025,
+)
+
+PICK_PLACE = replace(
+    PICK_CUBE,
+    name="pick_place",
+    instruction="pick up the cube and place it on the target",
+    horizon=150,
+    goal_low_m=(0.42, -0.20, 0.0),
+    goal_high_m=(0.68, 0.20, 0.0),
+)
+
+_KNOCKED = Randomisation(push_impulse_ns=Range(0.0, 0.02))
+
+PUSH_CUBE = replace(
+    PICK_CUBE,
+    name="push_cube",
+    instruction="push the cube away from the robot base",
+    object_low_m=(0.40, -0.15),
+    object_high_m=(0.50, 0.15),
+    goal_low_m=None,
+    goal_high_m=None,
+    goal_distance_m=0.2,
+    goal_bearing_rad=Range(0.0, 0.0),
+    goal_tolerance_m=0.1,
+    randomisation=_KNOCKED,
+)
+
+PUSH_CUBE_V2 = replace(
+    PUSH_CUBE,
+    name="push_cube_v2",
+    instruction="push the cube to the target",
+    horizon=150,
+    object_width_m=0.06,
+    object_low_m=(0.42, -0.18),
+    object_high_m=(0.62, 0.02),
+    goal_distance_m=0.16,
+    goal_bearing_rad=Range(0.8, 2.0),
+    goal_tolerance_m=0.05,
+    randomisation=replace(_KNOCKED, cube_half_size_m=Range(0.028, 0.032)),
+)
+
+PULL_CUBE = replace(
+    PUSH_CUBE,
+    name="pull_cube",
+    instruction="pull the cube towards the robot base",
+    object_low_m=(0.55, -0.15),
+    object_high_m=(0.68, 0.15),
+    goal_bearing_rad=Range(3.14159, 3.14159),
+)
+
+PEG_UPRIGHT = replace(
+    LIFT_CUBE,
+    name="peg_upright",
+    instruction="lift the peg upright",
+    observation_fields=(
+        "tcp_position",
+        "tcp_rotation",
+        "command_lead",
+        "gripper_width",
+        "gripper_closed",
+        "object_from_tcp",
+        "object_position",
+        "object_axis",
+        "object_age",
+        "object_held",
+        "previous_action",
+    ),
+    horizon=150,
+    object_name="peg",
+    object_half_size_m=(0.10, 0.02, 0.02),
+    object_low_m=(0.45, -0.12),
+    object_high_m=(0.62, 0.12),
+    rotation_scale_rad=(0.06, 0.06, 0.06),
+    start_q_rad=(0.0, -0.04176, 0.0, -2.33427, 0.0, 2.29251, -0.785398),
+    start_quaternion=(0.0, 0.70710678, 0.70710678, 0.0),
+)
+
+_CARDS = (LIFT_CUBE, PICK_CUBE, PICK_PLACE, PUSH_CUBE, PUSH_CUBE_V2, PULL_CUBE, PEG_UPRIGHT)
+TASKS: dict[str, TaskSpec] = {card.name: card for card in _CARDS}
 
 
 def task(name: str) -> TaskSpec:
@@ -142,3 +260,14 @@ def task(name: str) -> TaskSpec:
         return TASKS[name]
     near = difflib.get_close_matches(name, TASKS, n=1, cutoff=0.0)[0]
     raise UnknownTask(f"There is no task '{name}'; did you mean '{near}'? Tasks: {', '.join(sorted(TASKS))}.")
+
+
+def stretched(card: TaskSpec, factor: int) -> TaskSpec:
+    """The same task in `factor` times as many, as much smaller steps (VLAJS use case 1: 10)."""
+    turn = (scale / factor for scale in card.rotation_scale_rad)
+    return replace(
+        card,
+        horizon=card.horizon * factor,
+        translation_scale_m=card.translation_scale_m / factor,
+        rotation_scale_rad=(next(turn), next(turn), next(turn)),
+    )

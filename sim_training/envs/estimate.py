@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from contract.grasp import attach, is_holding, within_reach
-from contract.poses import Pose, quat_from_yaw, yaw_of
+from contract.poses import Pose, quat_from_axis_angle, quat_from_yaw, quat_multiply, yaw_of
 from contract.tasks import Range, TaskSpec
 
 _HISTORY = 6
@@ -29,6 +30,7 @@ def sample_ticks(interval: Range, count: int, device: torch.device) -> Tensor:
 class ObjectEstimate:
     """The estimator's output for N environments, as contract.messages.ObjectState would carry it; make it with `of`.
 
+    Of an object's orientation only the heading is believed; `TiltingEstimate` believes all of it.
     pose: Pose (N, 3), (N, 4), base frame. age: (N,) seconds. held: (N,) bool.
     truth_*: the last ticks of truth (T, N, ...). grip: T_tcp_object while held. The rest: an episode's faults.
     """
@@ -47,13 +49,16 @@ class ObjectEstimate:
     bias: Tensor
     latency: Tensor
 
-    @staticmethod
-    def of(spec: TaskSpec, count: int, device: torch.device) -> ObjectEstimate:
+    angles = 1
+    """Numbers that an orientation can be wrong by."""
+
+    @classmethod
+    def of(cls, spec: TaskSpec, count: int, device: torch.device) -> Self:
         """Nothing seen yet, in `count` environments."""
         scalars = torch.zeros(6, count, device=device)
         vectors = torch.zeros(3, count, 3, device=device)
         quaternions = torch.zeros(2, count, 4, device=device)
-        return ObjectEstimate(
+        return cls(
             spec=spec,
             pose=Pose(vectors[0], quaternions[0]),
             age=scalars[0],
@@ -91,8 +96,7 @@ class ObjectEstimate:
         self.truth_position = torch.where(
             moved[None, :, None], torch.cat([self.truth_position[1:], truth.position[None]]), self.truth_position
         )
-        yaw = yaw_of(truth.quaternion)
-        self.truth_yaw = torch.where(moved[None], torch.cat([self.truth_yaw[1:], yaw[None]]), self.truth_yaw)
+        self._remember(truth.quaternion, moved)
         holding = is_holding(self.spec, gripper_width, closed)
         holding &= self.held | within_reach(pose_base_tcp, self.pose)
         self._attach(pose_base_tcp, holding & ~self.held & moved)
@@ -100,9 +104,23 @@ class ObjectEstimate:
         position = self._look(moved)
         carried = pose_base_tcp @ self.grip
         position = torch.where(self.held[:, None], carried.position, position)
-        self.yaw = torch.where(self.held, yaw_of(carried.quaternion), self.yaw)
         self.age = torch.where(self.held, torch.zeros_like(self.age), self.age)
-        self.pose = Pose(position, quat_from_yaw(self.yaw))
+        self.pose = Pose(position, self._orientation(carried.quaternion))
+
+    def _remember(self, quaternion: Tensor, moved: Tensor) -> None:
+        """Append one tick of true orientation. Shapes: (N, 4), (N,) bool"""
+        yaw = yaw_of(quaternion)
+        self.truth_yaw = torch.where(moved[None], torch.cat([self.truth_yaw[1:], yaw[None]]), self.truth_yaw)
+
+    def _read(self, index: Tensor, seen: Tensor, error: Tensor) -> None:
+        """Measure the orientation of `index` ticks into the memory. Shapes: (N,), (N,) bool, (N, angles) rad"""
+        yaw = self.truth_yaw[index, torch.arange(len(index), device=index.device)] + error[:, 0]
+        self.yaw = torch.where(seen, yaw, self.yaw)
+
+    def _orientation(self, carried: Tensor) -> Tensor:
+        """What is believed: what was measured, or what the tool carries. Shape: (N, 4)"""
+        self.yaw = torch.where(self.held, yaw_of(carried), self.yaw)
+        return quat_from_yaw(self.yaw)
 
     def _attach(self, pose_base_tcp: Pose, grasped: Tensor) -> None:
         grip = attach(pose_base_tcp, self.pose)
@@ -117,10 +135,47 @@ class ObjectEstimate:
         rows = torch.arange(count, device=device)
         index = _HISTORY - 1 - self.latency
         seen = moved & (torch.rand(count, device=device) >= self.dropout)
-        noise = torch.randn(count, 4, device=device)
+        noise = torch.randn(count, 3 + self.angles, device=device)
         position = self.truth_position[index, rows] + self.bias + noise[:, :3] * self.noise[:, None]
-        yaw = self.truth_yaw[index, rows] + noise[:, 3] * self.yaw_noise
-        self.yaw = torch.where(seen, yaw, self.yaw)
+        self._read(index, seen, noise[:, 3:] * self.yaw_noise[:, None])
         fresh = self.latency * self.spec.period_s
         self.age = torch.where(seen, fresh, torch.where(moved, self.age + self.spec.period_s, self.age))
         return torch.where(seen[:, None], position, self.pose.position)
+
+
+@dataclass
+class TiltingEstimate(ObjectEstimate):
+    """The same for an object that may leave the upright; its orientation is wrong by a small rotation."""
+
+    truth_quaternion: Tensor = field(default_factory=lambda: torch.zeros(0))
+    quaternion: Tensor = field(default_factory=lambda: torch.zeros(0))
+
+    angles = 3
+
+    @classmethod
+    def of(cls, spec: TaskSpec, count: int, device: torch.device) -> Self:
+        """Nothing seen yet, in `count` environments."""
+        estimate = super().of(spec, count, device)
+        estimate.truth_quaternion = torch.zeros(_HISTORY, count, 4, device=device)
+        estimate.quaternion = torch.zeros(count, 4, device=device)
+        return estimate
+
+    def reset(self, rows: Tensor, pose_base_object: Pose) -> None:
+        """Begin an episode in which the object has been watched at rest. rows: (b,) indices; pose: of those rows."""
+        super().reset(rows, pose_base_object)
+        self.truth_quaternion[:, rows] = pose_base_object.quaternion
+        self.quaternion[rows] = pose_base_object.quaternion
+        self.pose = Pose(self.pose.position, self.quaternion.clone())
+
+    def _remember(self, quaternion: Tensor, moved: Tensor) -> None:
+        later = torch.cat([self.truth_quaternion[1:], quaternion[None]])
+        self.truth_quaternion = torch.where(moved[None, :, None], later, self.truth_quaternion)
+
+    def _read(self, index: Tensor, seen: Tensor, error: Tensor) -> None:
+        truth = self.truth_quaternion[index, torch.arange(len(index), device=index.device)]
+        measured = quat_multiply(quat_from_axis_angle(error), truth)
+        self.quaternion = torch.where(seen[:, None], measured, self.quaternion)
+
+    def _orientation(self, carried: Tensor) -> Tensor:
+        self.quaternion = torch.where(self.held[:, None], carried, self.quaternion)
+        return self.quaternion

@@ -131,7 +131,7 @@ def test_a_cube_held_from_the_start_stays_held_as_it_rises(physics: Any) -> None
     env = make_task("lift_cube", 32, physics=physics, near_starts=1.0)
     env.reset(seed=12)
     task = env.unwrapped
-    held = task._controller.closed.clone()
+    held = task.controller.closed.clone()
     assert 4 < held.sum() < 28
     began = task.object.position[:, 2].clone()
     action = torch.zeros(32, 7)

@@ -1,0 +1,45 @@
+"""Stages that several tasks reward: coming near, facing the object, closing around it, being somewhere and still."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from contract.poses import quat_rotate, yaw_of
+from sim_training.envs.contract_task import ContractTask
+
+
+def near(distance: Tensor, coarse: float = 4.0, fine: float = 25.0) -> Tensor:
+    """1 at no distance, half of what is left lost over about 1 / `fine` metres. Shape: (N,)"""
+    return 1 - 0.5 * torch.tanh(coarse * distance) - 0.5 * torch.tanh(fine * distance)
+
+
+def facing(task: ContractTask) -> Tensor:
+    """1 where the fingers would close on the object's sides, 0 where on its edges. Shape: (N,)"""
+    if task.symmetry == 2:
+        fingers = quat_rotate(
+            task.tcp.quaternion, torch.tensor([0.0, 1.0, 0.0], device=task.device).expand(len(task.half_size), 3)
+        )
+        return 1 - (fingers * task.object_axis).sum(-1).square()
+    yaw = yaw_of(task.object.quaternion) - yaw_of(task.tcp.quaternion)
+    return 0.5 * (1 + torch.cos(task.symmetry * yaw))
+
+
+def taking(task: ContractTask, action: Tensor, info: dict[str, Tensor]) -> Tensor:
+    """Come near, face it, close around it: at most 2.3 before it is held, 1.3 once it is. Shape: (N,)"""
+    distance, grasped = info["distance"], info["grasped"].float()
+    reach = 1 - 0.5 * torch.tanh(4 * distance) - 0.5 * torch.tanh(25 * distance)
+    faces = facing(task)
+    width = task.controller.gripper_width
+    opening = torch.clip((width - task.card.object_width_m) / task.card.object_width_m, 0.0, 1.0)
+    around = torch.exp(-((distance / 0.015) ** 2)) * faces
+    # Around the object the wish to close pays already; earlier it would save time here and hit the object on the arm.
+    wish = (1 - action[:, 6].clip(-1, 1)) / 2
+    closing = around * (wish + 1 - opening) / 2
+    fingers = torch.where(distance > 0.02, opening - task.controller.closed.float(), 1.0 + closing)
+    return reach + 0.3 * faces + fingers * (1 - grasped)
+
+
+def still(task: ContractTask, info: dict[str, Tensor]) -> Tensor:
+    """1 for an object at rest. Shape: (N,)"""
+    return torch.exp(-info["speed"] / task.card.still_speed_m_s)

@@ -1,0 +1,110 @@
+"""What stands on the table: boxes of randomised size, mass and friction, markers of goals, and where the camera is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import sapien
+from mani_skill.sensors.camera import CameraConfig
+from mani_skill.utils import sapien_utils
+from mani_skill.utils.building import actors
+from mani_skill.utils.structs.actor import Actor
+
+from contract.tasks import TaskSpec
+
+BASE_IN_WORLD = (-0.615, 0.0, 0.0)
+"""Where ManiSkill's table scene puts the robot; every number of the contract is relative to it."""
+
+Colour = tuple[float, float, float, float]
+RED, GREEN, BLUE = (0.8, 0.1, 0.1, 1.0), (0.1, 0.6, 0.1, 1.0), (0.05, 0.16, 0.63, 1.0)
+_NOMINAL_MASS_KG, _NOMINAL_FRICTION = 0.06, 1.0
+
+_CAMERA_EYES = {"normal": (0.55, 0.75, 0.6), "moved": (0.75, 0.45, 0.5)}
+"""World frame, metres; the moved camera stands 25 degrees further round and lower, as in RPD's figure 6."""
+
+
+def camera(place: str) -> CameraConfig:
+    """The view from the side that teachers are shown and videos are made of."""
+    pose = sapien_utils.look_at(eye=_CAMERA_EYES[place], target=[-0.1, 0.0, 0.15])
+    return CameraConfig("render_camera", pose, 512, 512, 1, 0.01, 100)
+
+
+@dataclass(frozen=True)
+class Body:
+    """One environment's object: half sides m, mass kg, friction, in environment `index`."""
+
+    index: int
+    half_size: tuple[float, float, float]
+    mass: float
+    friction: float
+
+    @property
+    def density(self) -> float:
+        """Of a solid box with these half sides, kg/m³."""
+        x, y, z = self.half_size
+        return self.mass / ((2 * y) ** 3 * (x / y) * (z / y))
+
+    @property
+    def material(self) -> sapien.physx.PhysxMaterial:
+        """Contacts of this friction, without bounce."""
+        return sapien.physx.PhysxMaterial(self.friction, self.friction, 0.0)
+
+
+def sample_body(spec: TaskSpec, index: int, rng: Any | None) -> Body:
+    """The object of one environment, nominal without a generator; its sides keep the card's proportions."""
+    shape = [side / (spec.object_width_m / 2) for side in spec.half_size_m]
+    half, mass, friction = spec.object_width_m / 2, _NOMINAL_MASS_KG, _NOMINAL_FRICTION
+    if rng is not None:
+        ranges = spec.randomisation
+        half = rng.uniform(ranges.cube_half_size_m.low, ranges.cube_half_size_m.high)
+        mass = rng.uniform(ranges.cube_mass_kg.low, ranges.cube_mass_kg.high)
+        friction = rng.uniform(ranges.friction.low, ranges.friction.high)
+    return Body(index, (half * shape[0], half * shape[1], half * shape[2]), mass, friction)
+
+
+class Shape(Protocol):
+    """Adds the collision shapes and looks of one body to a SAPIEN actor builder."""
+
+    def __call__(self, builder: Any, body: Body) -> None: ...
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box along the body's own axes, its colours in equal parts from tail (negative x) to head."""
+
+    colours: tuple[Colour, ...]
+
+    def __call__(self, builder: Any, body: Body) -> None:
+        """Add it to the builder."""
+        (x, y, z), count = body.half_size, len(self.colours)
+        builder.add_box_collision(half_size=list(body.half_size), material=body.material, density=body.density)
+        for part, colour in enumerate(self.colours):
+            centre = sapien.Pose([x * (2 * part + 1 - count) / count, 0, 0])
+            material = sapien.render.RenderMaterial(base_color=colour)
+            builder.add_box_visual(centre, half_size=[x / count, y, z], material=material)
+
+
+def build(scene: Any, name: str, bodies: list[Body], shape: Shape) -> Actor:
+    """The same thing in every environment, each its own size, handled as one actor."""
+    built = []
+    for body in bodies:
+        builder = scene.create_actor_builder()
+        shape(builder, body)
+        builder.initial_pose = sapien.Pose(p=[0.0, 0.0, body.half_size[2]])
+        builder.set_scene_idxs([body.index])
+        built.append(builder.build(name=f"{name}-{body.index}"))
+    return Actor.merge(built, name=name)
+
+
+def goal_disc(scene: Any, radius: float) -> Actor:
+    """A red and white target painted on the table."""
+    initial = sapien.Pose(p=[0.0, 0.0, 1e-3])
+    return actors.build_red_white_target(scene, radius, 1e-5, "goal", "kinematic", False, initial_pose=initial)
+
+
+def goal_ball(scene: Any, radius: float) -> Actor:
+    """A green ball in the air that nothing can touch."""
+    initial = sapien.Pose(p=[0.0, 0.0, 0.2])
+    return actors.build_sphere(scene, radius, np.array([0, 1, 0, 1]), "goal", "kinematic", False, initial_pose=initial)
