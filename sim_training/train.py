@@ -92,10 +92,10 @@ class Trainer:
         self.rank, self.world = distributed.rank_and_world()
         torch.manual_seed(config.seed)
         self.teacher = make_teacher(config.teacher, self.spec)
-        looks = {"render_mode": "rgb_array"} if self.teacher.needs_images else {}
-        self.env = make_task(
-            config.task, config.num_envs, physics=config.physics, near_starts=config.near_starts, **looks
-        )
+        options: dict[str, Any] = {"physics": config.physics, "near_starts": config.near_starts}
+        if self.teacher.needs_images:
+            options["render_mode"] = "rgb_array"
+        self.env = make_task(config.task, config.num_envs, **options)
         self.task_env = self.env.unwrapped
         self.device = self.task_env.device
         observation, _ = self.env.reset(

@@ -6,7 +6,8 @@ afresh: saving moves every body of the *running* simulation into a new PhysX sce
 restoring does the same with the saved state. A run that saved and went on equals, bit for bit, one that was killed and
 restored.
 
-Saving therefore disturbs contacts as a reset would (the next step starts without warm-started impulses). The global
+Saving therefore disturbs contacts as a reset would (the next step starts without warm-started impulses) and wakes
+what had fallen asleep: a body asleep answers its next contact a step later than one that is awake. The global
 torch generator, from which unseeded resets draw, belongs to the trainer and is not saved here.
 """
 
@@ -96,6 +97,9 @@ def _start_afresh(task: BaseEnv, packed: list[bytes]) -> None:
         for entity in entities:
             new.add_entity(entity)
         system.unpack(state)
+        for body in system.rigid_dynamic_components:
+            if not body.kinematic:
+                body.wake_up()
         sub_scenes[index] = new
     task.scene.px.adopt([scene.physx_system for scene in sub_scenes])
 

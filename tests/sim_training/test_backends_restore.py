@@ -96,3 +96,20 @@ def _restore_and_go_on(folder: Path) -> None:
 
 if __name__ == "__main__":
     _restore_and_go_on(Path(sys.argv[1]))
+
+
+def test_a_cube_that_fell_asleep_is_awake_on_both_sides() -> None:
+    def asleep(env: Any) -> list[bool]:
+        systems = [scene.physx_system for scene in env.unwrapped.scene.sub_scenes]
+        return [body.is_sleeping for s in systems for body in s.rigid_dynamic_components if not body.kinematic]
+
+    env = make_env()
+    env.reset(seed=0)
+    for _ in range(30):
+        env.step(torch.zeros(NUM_ENVS, 7))
+    assert any(asleep(env)), "otherwise this shows nothing"
+    saved = backends.save_state(env)
+    restored = make_env()
+    restored.reset(seed=1)
+    backends.restore_state(restored, saved)
+    assert not any(asleep(env) + asleep(restored))
