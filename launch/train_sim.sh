@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains a policy: ./launch/train_sim.sh --task lift_cube --seed 0 [--resume] [--report FILE.json] (--help lists the rest).
+# Trains a policy: ./launch/train_sim.sh --task lift_cube --seed 0 [--resume] [--report FILE.json] (--list: tasks, --help: settings).
 # One process per GPU, or per core where there is none; RANKS overrides how many.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -8,6 +8,6 @@ if [ -z "${RANKS:-}" ]; then
   [ "$RANKS" -gt 0 ] || RANKS=$(nproc)
 fi
 launch/_environment.py -m sim_training.settings "$@"
-case " $* " in *" --help "* | *" -h "*) exit 0 ;; esac
+case " $* " in *" --help "* | *" -h "* | *" --list "*) exit 0 ;; esac
 export OMP_NUM_THREADS=1
 exec launch/_environment.py -m torch.distributed.run --standalone --nproc-per-node "$RANKS" -m sim_training.train "$@"

@@ -26,8 +26,9 @@ class EvaluationResult:
 class Evaluator:
     """Holds the evaluation environments, made at first use and kept."""
 
-    def __init__(self, task_name: str, episodes: int, rank: int, world: int):
-        self._task_name, self._rank = task_name, rank
+    def __init__(self, task_name: str, options: dict[str, Any], episodes: int, rank: int, world: int):
+        """options: what `make_task` is told besides, such as the horizon factor."""
+        self._task_name, self._options, self._rank = task_name, options, rank
         self._count = episodes // world + (1 if rank < episodes % world else 0)
         self._env: Any = None
         self._filmed_env: Any = None
@@ -36,7 +37,7 @@ class Evaluator:
     def run(self, model: ActorCritic, seed: int, video: Path | None = None) -> EvaluationResult:
         """One episode in every environment. The same seed gives the same episodes."""
         if self._env is None:
-            self._env = make_task(self._task_name, self._count, physics="stock")
+            self._env = make_task(self._task_name, self._count, **self._options)
         env = self._env
         torch.manual_seed(seed + self._rank)
         observation, _ = env.reset(seed=[seed + 10_000 * self._rank + i for i in range(self._count)])
@@ -57,7 +58,7 @@ class Evaluator:
         import imageio.v3 as iio
 
         if self._filmed_env is None:
-            self._filmed_env = make_task(self._task_name, 1, physics="stock", render_mode="rgb_array")
+            self._filmed_env = make_task(self._task_name, 1, render_mode="rgb_array", **self._options)
         env = self._filmed_env
         observation, _ = env.reset(seed=seed)
         frames = []

@@ -9,7 +9,9 @@ from typing import Literal
 
 import tyro
 
-from contract.tasks import TaskSpec, UnknownTask, task
+from contract.tasks import TaskSpec, UnknownTask, stretched, task
+from sim_training.envs import Camera, Reward, UnknownOption
+from sim_training.envs.catalogue import catalogue
 from sim_training.guidance.schedule import ScheduleConfig
 
 
@@ -43,6 +45,12 @@ class Config:
     """an answer that takes longer does not guide"""
     guided_envs: int | None = None
     """environments asked about at a time, in turn; all if not given"""
+    reward: Reward = "dense"
+    """dense: every stage is rewarded; simplified: as a person would first write it; sparse: -1, 0 or 1"""
+    horizon_factor: Literal[1, 10] = 1
+    """10 takes ten times as many, ten times smaller steps"""
+    camera: Camera = "normal"
+    """where a teacher that looks looks from"""
     seed: int = 0
     """of everything random"""
     total_steps: int = 1_500_000
@@ -69,7 +77,7 @@ class Config:
     normalise: bool = True
     """subtract mean and divide by deviation of what the first tenth of training saw"""
     gamma: float = 0.9
-    """discount a tick: half a second ahead is enough where every stage of the task is rewarded"""
+    """discount a tick: half a second ahead is enough where every stage is rewarded; longer horizons stretch it"""
     gae_lambda: float = 0.9
     """of generalised advantage estimation"""
     clip: float = 0.2
@@ -114,8 +122,14 @@ class Config:
 
     @property
     def spec(self) -> TaskSpec:
-        """The task card."""
-        return task(self.task)
+        """The task card, with its horizon stretched if asked. Raises UnknownTask."""
+        card = task(self.task)
+        return stretched(card, self.horizon_factor) if self.horizon_factor > 1 else card
+
+    @property
+    def discount(self) -> float:
+        """`gamma` at the same distance in seconds whatever the horizon factor."""
+        return 1 - (1 - self.gamma) / self.horizon_factor
 
 
 def read() -> Config:
@@ -131,7 +145,10 @@ def read() -> Config:
 
 
 if __name__ == "__main__":
+    if "--list" in sys.argv:
+        print(catalogue())
+        sys.exit()
     try:
         read()
-    except (UnknownTask, NoCheckpoint, FolderInUse) as error:
+    except (UnknownTask, UnknownOption, NoCheckpoint, FolderInUse) as error:
         sys.exit(str(error))

@@ -92,7 +92,8 @@ class Trainer:
         self.rank, self.world = distributed.rank_and_world()
         torch.manual_seed(config.seed)
         self.teacher = make_teacher(config.teacher, self.spec)
-        options: dict[str, Any] = {"physics": config.physics, "near_starts": config.near_starts}
+        place: dict[str, Any] = {"horizon_factor": config.horizon_factor, "camera": config.camera}
+        options = {"physics": config.physics, "reward": config.reward, "near_starts": config.near_starts, **place}
         if self.teacher.needs_images:
             options["render_mode"] = "rgb_array"
         self.env = make_task(config.task, config.num_envs, **options)
@@ -110,7 +111,7 @@ class Trainer:
         self.algorithm = ALGORITHMS[config.algo]
         self.schedule = self.algorithm.start(config.schedule, config.rollout)
         self.progress = Progress()
-        self.evaluator = Evaluator(config.task, config.eval_episodes, self.rank, self.world)
+        self.evaluator = Evaluator(config.task, place, config.eval_episodes, self.rank, self.world)
         torch.manual_seed(config.seed * 1_000 + self.rank)
         # Episodes begin apart, so that every rollout holds beginnings and ends alike.
         groups = torch.arange(config.num_envs, device=self.device) % 4
@@ -140,7 +141,7 @@ class Trainer:
             rollout.value[t] = self.model.value(self.observation)
             self.observation, reward, _, truncated, info = self.env.step(action)
             # Returns of order one whatever the discount, so that the critic needs no normaliser of its own.
-            rollout.reward[t] = reward * (1 - config.gamma)
+            rollout.reward[t] = reward * (1 - config.discount)
             rollout.done[t] = truncated
             if truncated.any():
                 rollout.bootstrap[t] = self.model.value(self.observation)
@@ -152,7 +153,7 @@ class Trainer:
                 self.teacher.begin(rows)
         self.progress.guided_steps += int(distributed.total(guidance.valid.sum().float()))
         self.progress.env_steps += config.rollout * config.num_envs * self.world
-        figures = torch.tensor([rollout.reward.mean() / (1 - config.gamma), finished, succeeded])
+        figures = torch.tensor([rollout.reward.mean() / (1 - config.discount), finished, succeeded])
         figures = distributed.total(figures)
         mean_reward = float(figures[0]) / self.world
         was_active = self.schedule.active
@@ -180,7 +181,7 @@ class Trainer:
         """PPO's epochs over one rollout, with the guidance loss on the actor's mean."""
         config, model = self.config, self.model
         with torch.no_grad():
-            advantage = rollout.advantages(model.value(self.observation), config.gamma, config.gae_lambda)
+            advantage = rollout.advantages(model.value(self.observation), config.discount, config.gae_lambda)
         batch = {
             "observation": rollout.observation.flatten(0, 1),
             "action": rollout.action.flatten(0, 1),
