@@ -1,4 +1,4 @@
-"""A synthetic stand-in for a VLA: knows the truth, points roughly the right way, with named faults."""
+"""Synthetic stand-ins for a VLA: they know the truth and point roughly the right way, with named faults."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from contract.arrays import limit_norm
 from contract.poses import Pose, yaw_of
+from contract.tasks import TaskSpec
+from sim_training.envs.truth import Truth
+from sim_training.teachers.experts import EXPERTS
+from sim_training.teachers.experts.phase import Phase
+from sim_training.teachers.teacher import Answer, Question
 
 _HOVER_M = 0.08
 _LEVEL_M = 0.01
@@ -21,7 +27,7 @@ _THERE_M, _THERE_RAD = 0.01, 0.1
 
 
 @dataclass(frozen=True)
-class Faults:
+class LiftFaults:
     """noise: of each direction, as a share of the step's length. bias_m: constant error in where the object is."""
 
     noise: float = 0.3
@@ -31,8 +37,8 @@ class Faults:
 class ScriptedLiftTeacher:
     """Come down over the cube along a funnel, and go up once it is held, until it is high enough."""
 
-    def __init__(self, faults: Faults | None = None):
-        self._faults = faults or Faults()
+    def __init__(self, faults: LiftFaults | None = None):
+        self._faults = faults or LiftFaults()
 
     def delta(self, tcp: Pose, cube: Pose, grasped: Tensor) -> Tensor:
         """Physical tool delta, base frame: m, rotation vector rad, gripper. Shapes: (N, ...), (N,) -> (N, 7)"""
@@ -55,3 +61,90 @@ class ScriptedLiftTeacher:
         close = grasped | (offset.norm(dim=-1) < 0.015)
         grip = torch.where(close, -1.0, 1.0)
         return torch.cat([move, turn, grip[:, None]], -1)
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What is wrong with a scripted expert, so that it succeeds about as often as a VLA does.
+
+    noise: of every direction, as a share of its length. bias_m: standard deviation of where it takes things to be,
+    horizontally, one error an episode. wrong_phase: chance that in an episode it is always a phase ahead.
+    dropped_grasp: chance, at each question, that it lets go of what it holds.
+    """
+
+    noise: float = 0.3
+    bias_m: float = 0.006
+    wrong_phase: float = 0.3
+    dropped_grasp: float = 0.01
+
+
+NO_FAULTS = Faults(0.0, 0.0, 0.0, 0.0)
+FAULTS: dict[str, Faults] = {}
+"""Of each task, tuned with `launch/eval_teacher.py` until it succeeds in about 40 % of episodes; see docs/tasks.md."""
+
+MOVE_M, TURN_RAD = 0.055, 0.28
+"""Longest answer: what five ticks at full scale cover."""
+
+
+class ScriptedTeacher:
+    """The task's expert behind the interface that every teacher implements; remembers each episode's faults."""
+
+    name = "scripted (synthetic)"
+    needs_images = False
+
+    def __init__(self, spec: TaskSpec, faults: Faults | None = None):
+        self._expert = EXPERTS[spec.name]
+        self._faults = faults or FAULTS.get(spec.name, Faults())
+        self._bias, self._ahead = torch.zeros(0, 3), torch.zeros(0, dtype=torch.bool)
+
+    def begin(self, rows: Tensor) -> None:
+        """New episodes, new faults. Shape: (b,) indices"""
+        if len(self._ahead):
+            self._bias[rows] = torch.randn(len(rows), 3, device=rows.device) * self._faults.bias_m
+            self._bias[rows, 2] = 0.0
+            self._ahead[rows] = torch.rand(len(rows), device=rows.device) < self._faults.wrong_phase
+
+    def state(self) -> dict[str, Tensor]:
+        """The running episodes' faults."""
+        return {"bias": self._bias, "ahead": self._ahead}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from `state()`."""
+        self._bias, self._ahead = state["bias"], state["ahead"]
+
+    def ask(self, question: Question, deadline_s: float) -> Answer:
+        """At once, and always."""
+        truth: Truth = question.truth
+        count, device = len(truth.grasped), truth.grasped.device
+        if len(self._ahead) != count:
+            self._bias = torch.zeros(count, 3, device=device)
+            self._ahead = torch.zeros(count, dtype=torch.bool, device=device)
+            self.begin(torch.arange(count, device=device))
+        delta = self._delta(truth)[question.rows]
+        return Answer(delta, torch.ones(len(delta), dtype=torch.bool, device=device))
+
+    def _delta(self, truth: Truth) -> Tensor:
+        """For the whole batch: m, rotation vector rad, gripper. Shape: (N, 7)"""
+        phase = self._phase(self._expert(truth))
+        bias = torch.where(truth.grasped[:, None], 0.0, self._bias)
+        move = limit_norm(phase.target + bias - truth.tcp.position, MOVE_M)
+        turn = limit_norm(phase.turn, TURN_RAD)
+        dropped = truth.grasped & (torch.rand(len(move), device=move.device) < self._faults.dropped_grasp)
+        grip = torch.where(phase.closed & ~dropped, -1.0, 1.0)
+        return torch.cat([self._noisy(move), self._noisy(turn), grip[:, None]], -1)
+
+    def _noisy(self, vector: Tensor) -> Tensor:
+        length = vector.norm(dim=-1, keepdim=True)
+        return vector + self._faults.noise * length * torch.randn_like(vector) / math.sqrt(3)
+
+    def _phase(self, phases: list[Phase]) -> Phase:
+        """The first phase that is not done, or where the teacher is ahead of things the next one, row by row."""
+        done = torch.stack([phase.done for phase in phases])
+        index = (~done).float().argmax(0) + self._ahead
+        index = index.clamp(max=len(phases) - 1)
+        rows = torch.arange(len(index), device=index.device)
+        target, turn, closed = (
+            torch.stack([getattr(phase, name) for phase in phases])[index, rows]
+            for name in ("target", "turn", "closed")
+        )
+        return Phase(target, turn, closed, done[index, rows])

@@ -11,7 +11,7 @@ from contract.poses import quat_rotate, rotation_between, yaw_of
 from contract.tasks import LIFT_CUBE
 from sim_training.envs import make_task
 from sim_training.envs.kinematics import forward
-from sim_training.teachers.scripted import Faults, ScriptedLiftTeacher
+from sim_training.teachers.scripted import LiftFaults, ScriptedLiftTeacher
 
 COUNT = 8
 
@@ -93,7 +93,7 @@ def test_the_tool_never_exceeds_a_quarter_metre_a_second(env: Any) -> None:
 
 def test_a_teacher_that_lifts_the_cube_and_holds_it_still_succeeds(env: Any) -> None:
     env.reset(seed=6)
-    task, teacher = env.unwrapped, ScriptedLiftTeacher(Faults(noise=0.0, bias_m=(0.0, 0.0, 0.0)))
+    task, teacher = env.unwrapped, ScriptedLiftTeacher(LiftFaults(noise=0.0, bias_m=(0.0, 0.0, 0.0)))
     scale = torch.tensor([LIFT_CUBE.translation_scale_m] * 3 + [1.0, 1.0, 0.06, 1.0])
     closing = torch.zeros(COUNT, dtype=torch.bool)
     succeeded = torch.zeros(COUNT, dtype=torch.bool)
