@@ -21,10 +21,16 @@ def make_teacher(name: str, spec: TaskSpec) -> Teacher:
         from sim_training.teachers.remote import RemoteTeacher
 
         return RemoteTeacher(name)
-    return _Lift()
+    if spec.name == "lift_cube":
+        return _Lift()
+    from sim_training.teachers.scripted import ScriptedTeacher
+
+    return ScriptedTeacher(spec)
 
 
 class _Lift:
+    """The funnel that guided the shipped lift_cube policy."""
+
     name = "scripted (synthetic)"
     needs_images = False
 
