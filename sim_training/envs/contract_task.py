@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import sapien
@@ -17,7 +18,7 @@ from torch import Tensor
 from contract.grasp import is_holding
 from contract.observation import PolicyInput, observation_size, observe
 from contract.poses import Pose, quat_from_yaw, quat_rotate, yaw_of
-from contract.tasks import Range, TaskSpec
+from contract.tasks import Randomisation, Range, TaskSpec
 from sim_training.envs import scenery
 from sim_training.envs.estimate import ObjectEstimate, TiltingEstimate, sample, sample_ticks
 from sim_training.envs.impedance import ImpedanceController, ImpedancePanda
@@ -32,6 +33,17 @@ _GRASP_M = 0.03
 """Fingers as wide as the object hold it if the tool is nearer than this to where it should be taken."""
 
 _PLACE_TRIES = 32
+
+
+_NEVER = Range(0.0, 0.0)
+_EXACT = Randomisation(
+    object_noise_m=_NEVER,
+    object_bias_m=_NEVER,
+    object_yaw_noise_rad=_NEVER,
+    object_latency_ticks=_NEVER,
+    object_dropout=_NEVER,
+)
+"""What is believed without randomisation: the truth."""
 
 
 class ContractTask(BaseEnv):
@@ -118,8 +130,9 @@ class ContractTask(BaseEnv):
         self._object_speed = torch.zeros(count, device=device)
         self._base = torch.tensor(scenery.BASE_IN_WORLD, device=device)
         self.goal_position = torch.zeros(count, 3, device=device)
-        self.estimate = (TiltingEstimate if self.card.object_tilts else ObjectEstimate).of(self.card, count, device)
-        self.second_estimate = ObjectEstimate.of(self.card, count, device)
+        believed = self.card if self.randomise else replace(self.card, randomisation=_EXACT)
+        self.estimate = (TiltingEstimate if self.card.object_tilts else ObjectEstimate).of(believed, count, device)
+        self.second_estimate = ObjectEstimate.of(believed, count, device)
 
     def _initialize_episode(self, env_idx: Tensor, options: dict[str, Any]) -> None:
         with torch.device(self.device):
