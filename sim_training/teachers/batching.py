@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sim_training.teachers.images import rows_of
+from sim_training.teachers.images import row_count, rows_of
 from sim_training.teachers.protocol import Ask, ProtocolError
 
 
@@ -37,7 +37,7 @@ class Piece:
 
 def cut(client: bytes, ask: Ask, now_s: float, largest: int) -> list[Piece]:
     """A question in pieces of at most `largest` rows. Raises ProtocolError if its images are not packed right."""
-    if ask.images.get("shape", [0])[:1] != [len(ask.instructions)]:
+    if row_count(ask.images) != len(ask.instructions):
         raise ProtocolError("There must be as many images as instructions.")
     pieces = []
     for start in range(0, len(ask.instructions), largest):

@@ -77,6 +77,11 @@ def read_probe(name: Any) -> bytes | None:
         return None
 
 
+def row_count(packed: dict[str, Any]) -> int:
+    """How many images are packed. Raises ProtocolError if they are not packed as `ImageSender` does."""
+    return _shape(packed)[0]
+
+
 def rows_of(packed: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
     """Some rows of packed images, still packed. Raises ProtocolError if they are not packed as `ImageSender` does."""
     count, height, width = _shape(packed)
