@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Serves a teacher: `launch/serve_teacher.py tiny --address tcp://127.0.0.1:5590`; `keys` makes keys for other hosts."""
+"""Serves a teacher: `launch/serve_teacher.py tiny --address tcp://127.0.0.1:5570`; `keys` is for other hosts."""
 
 import _environment
 

@@ -40,7 +40,7 @@ class Config:
     algo: Literal["ppo", "vlajs", "vlajs_rpd", "sparse_rpd", "rpd_mse", "rpd_l1", "rpd_bc", "ppd"] = "vlajs"
     """what is added to ppo; vlajs: sparse, transient directional guidance"""
     teacher: str = "scripted"
-    """scripted (synthetic), or a teacher server's address such as tcp://127.0.0.1:5590"""
+    """scripted (synthetic), or a teacher server's address such as tcp://127.0.0.1:5570"""
     teacher_deadline_s: float = 2.0
     """an answer that takes longer does not guide"""
     guided_envs: int | None = None
