@@ -180,9 +180,30 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(exported, folder / "detector.onnx")
     shutil.copy(weights, folder / "detector.pt")
+    forget_places(folder)
     return {
         "box_map50": float(found.box.map50),
         "box_map50_95": float(found.box.map),
         "mask_map50": float(found.seg.map50),
         "mask_map50_95": float(found.seg.map),
     }
+
+
+def forget_places(folder: Path) -> None:
+    """Makes the folders that ultralytics noted in `detector.pt` and `detector.onnx` relative to this repository."""
+    import onnx
+    import torch
+
+    root = str(Path(__file__).resolve().parent.parent)
+
+    def relative(value: Any) -> Any:
+        return value.replace(f"{root}/", "").replace(root, ".") if isinstance(value, str) else value
+
+    kept = torch.load(folder / "detector.pt", map_location="cpu", weights_only=False)
+    for notes in (kept["train_args"], kept["git"], kept["model"].args, kept["model"].yaml):
+        notes.update({key: relative(value) for key, value in notes.items()})
+    torch.save(kept, folder / "detector.pt")
+    graph = onnx.load(folder / "detector.onnx")
+    for note in graph.metadata_props:
+        note.value = relative(note.value)
+    onnx.save(graph, folder / "detector.onnx")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -89,3 +90,9 @@ def test_a_crop_usually_holds_the_whole_cube() -> None:
     picture = np.zeros((256, 448, 3), np.uint8)
     seen = [random_crop(random, picture, mask, 160)[1].sum() for _ in range(200)]
     assert np.mean(np.equal(seen, mask.sum())) > 0.85
+
+
+@pytest.mark.parametrize("name", ["card.json", "detector.onnx", "detector.pt"])
+def test_shipped_weights_name_no_folder_of_the_machine_that_made_them(name: str) -> None:
+    content = (weights_folder(LIFT_CUBE.name) / name).read_bytes()
+    assert not re.findall(rb"/(?:home|root|work|tmp|Users|mnt|opt)/[\w./-]+", content)
