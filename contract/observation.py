@@ -20,7 +20,7 @@ class PolicyInput:
     pose_base_object: the estimate (symmetries not removed). object_age: seconds since it was measured (...).
     object_held: 1.0 while it is taken to move with the tool (...).
     previous_action: as the policy gave it (..., 7).
-    goal_position: where the object is to go, m, base frame (..., 3). pose_base_second, second_age: of the other object.
+    goal_position: where the object is to go, m, base frame (..., 3).
     """
 
     pose_base_tcp: Pose
@@ -32,8 +32,6 @@ class PolicyInput:
     object_held: Any
     previous_action: Any
     goal_position: Any = None
-    pose_base_second: Any = None
-    second_age: Any = None
 
 
 def _axis(q: Any, axis: int) -> Any:
@@ -84,13 +82,6 @@ _FIELDS: dict[str, tuple[int, str, Callable[[PolicyInput], Any]]] = {
         "m, goal minus object position, base frame",
         lambda s: s.goal_position - s.pose_base_object.position,
     ),
-    "second_from_object": (
-        3,
-        "m, second minus first object's position, base frame",
-        lambda s: s.pose_base_second.position - s.pose_base_object.position,
-    ),
-    "second_axis": (3, "the second object's x axis, base frame", lambda s: _axis(s.pose_base_second.quaternion, 0)),
-    "second_age": (1, "s since the second object was measured", lambda s: s.second_age[..., None]),
     "previous_action": (7, "normalised", lambda s: s.previous_action),
 }
 

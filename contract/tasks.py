@@ -73,7 +73,6 @@ class TaskSpec:
     goal_low_m, goal_high_m: where the goal may be, base frame. Or, relative to the object's start:
     goal_distance_m, goal_bearing_rad: how far off and in which direction; 0 is away from the robot, pi towards it.
     goal_tolerance_m: how near counts as there.
-    second_name, second_low_m, second_high_m: another object that matters, and where its centre may be, base frame.
     """
 
     name: str
@@ -107,9 +106,6 @@ class TaskSpec:
     goal_distance_m: float | None = None
     goal_bearing_rad: Range | None = None
     goal_tolerance_m: float | None = None
-    second_name: str | None = None
-    second_low_m: tuple[float, float, float] | None = None
-    second_high_m: tuple[float, float, float] | None = None
     randomisation: Randomisation = field(default_factory=Randomisation)
 
     @property

@@ -6,7 +6,6 @@ import _environment
 _environment.enter()
 
 import json
-import math
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ import torch
 import tyro
 
 from contract.tasks import UnknownTask, task
+from robot_runtime.trials import wilson_interval
 from sim_training.envs import make_task
 from sim_training.teachers import make_teacher
 from sim_training.teachers.evaluate import success
@@ -42,14 +42,6 @@ class Arguments:
     """JSON file for the figures"""
 
 
-def wilson(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927)."""
-    share, square = successes / trials, z * z / trials
-    middle = (share + square / 2) / (1 + square)
-    reach = z / (1 + square) * math.sqrt(share * (1 - share) / trials + square / (4 * trials))
-    return max(0.0, middle - reach), min(1.0, middle + reach)
-
-
 def teacher_of(arguments: Arguments) -> Teacher:
     """The teacher that was asked for."""
     spec = task(arguments.task)
@@ -66,7 +58,7 @@ def main(arguments: Arguments) -> dict[str, Any]:
     env = make_task(arguments.task, arguments.episodes, **looks)
     succeeded = int(success(env, teacher, arguments.seed).sum())
     env.close()
-    low, high = wilson(succeeded, arguments.episodes)
+    low, high = wilson_interval(succeeded, arguments.episodes)
     faults = NO_FAULTS if arguments.faultless else FAULTS.get(arguments.task, Faults())
     return {
         "task": arguments.task,

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Trains a policy: ./launch/train_sim.sh --task lift_cube --seed 0 [--resume] [--report FILE.json] (--list: tasks, --help: settings).
+# Trains a policy: ./launch/train_sim.sh --task lift_cube --seed 0 [--resume] [--report FILE.json]
+# --list names the tasks, --help the settings.
 # One process per GPU, or per core where there is none; RANKS overrides how many.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

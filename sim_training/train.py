@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from contract.action import ACTION_SIZE
-from contract.poses import Pose
 from sim_training import checkpoint, distributed
 from sim_training.envs import make_task
 from sim_training.evaluate import Evaluator
@@ -35,7 +34,8 @@ class Progress:
     """Where a run stands; part of every checkpoint, with the ledger of what guidance cost.
 
     teacher_calls: environments asked about, summed over queries. guided_steps: environment steps that got a target.
-    switched_off_at: env_steps when guidance ended for good, or -1. *_s: wall time of this rank.
+    switched_off_at: env_steps when guidance ended for good, or -1. *_s: wall time of this rank;
+    teacher_s is part of collect_s.
     """
 
     iteration: int = 0
@@ -166,10 +166,7 @@ class Trainer:
     def _ask(self, guidance: GuidanceTargets, t: int) -> None:
         """Ask the teacher about the environments whose turn it is; its answers are kept, never executed."""
         config, rows = self.config, guidance.rows(t, self.config.guided_envs or self.config.num_envs)
-        env = self.task_env
-        tcp = Pose(env.tcp.position[rows], env.tcp.quaternion[rows])
-        images = env.render_rgb_array()[rows].cpu().numpy() if self.teacher.needs_images else None
-        question = Question(rows, [self.spec.instruction] * len(rows), tcp, images, env.truth)
+        question = Question.of(self.task_env, rows, self.teacher.needs_images)
         answers = []
         for _ in range(self.algorithm.samples):
             answer = self.teacher.ask(question, config.teacher_deadline_s)

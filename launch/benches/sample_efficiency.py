@@ -57,7 +57,7 @@ def run(arguments: Arguments) -> int:
     arguments.report.write_text(json.dumps(result, indent=1) + "\n")
     for task in arguments.tasks:
         picture = arguments.report.with_name(f"{arguments.report.stem}_{task}.png")
-        _draw(picture, task, {algo: _curves(arguments, task, algo) for algo in arguments.algos}, tasks[task])
+        _draw(picture, task, {algo: _curves(arguments, task, algo) for algo in arguments.algos})
     print(json.dumps(result, indent=1))
     return 0
 
@@ -97,10 +97,7 @@ def _summarise(arguments: Arguments, task: str) -> dict[str, Any]:
             "steps_to_80_per_seed": [_finite(curve.steps_to(0.8)) for curve in curves],
             "final_success": float(end.mean[-1]),
             "final_success_interval": [float(end.low[-1]), float(end.high[-1])],
-            **{
-                key: float(np.mean([one[key] for one in reports]))
-                for key in ("teacher_calls", "guided_steps", "wall_s")
-            },
+            **{cost: float(np.mean([one[cost] for one in reports])) for cost in COSTS},
         }
     if {"ppo", "vlajs"} <= figures.keys():
         ours, theirs = figures["vlajs"]["steps_to_80"], figures["ppo"]["steps_to_80"]
@@ -112,7 +109,7 @@ def _finite(steps: float) -> float | None:
     return steps if math.isfinite(steps) else None
 
 
-def _draw(path: Path, task: str, curves: dict[str, list[Curve]], figures: dict[str, Any]) -> None:
+def _draw(path: Path, task: str, curves: dict[str, list[Curve]]) -> None:
     import matplotlib
 
     matplotlib.use("Agg")

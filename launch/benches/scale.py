@@ -68,8 +68,8 @@ def _speed(arguments: Arguments, folder: Path, ranks: int, processes: int) -> fl
         started.append(
             subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         )
-    for process in started:
-        if process.wait() != 0:
-            raise RuntimeError(f"A training run of the measurement ended with {process.returncode}.")
+    codes = [process.wait() for process in started]
+    if any(codes):
+        raise RuntimeError(f"The training runs of the measurement ended with {codes}.")
     figures = [json.loads(report.read_text()) for report in reports]
     return float(sum(one["env_steps"] / (one["collect_s"] + one["update_s"]) for one in figures))

@@ -62,7 +62,7 @@ class ContractTask(BaseEnv):
     holdable = True
     """Whether episodes that begin further on may have the object in the tool."""
     goal_apart_m = 0.0
-    """How far the goal, and the second object, are at least from the object at the start."""
+    """How far the goal is at least from the object at the start."""
     dense_best = 1.0
     simplified_best = 1.0
 
@@ -87,7 +87,7 @@ class ContractTask(BaseEnv):
     @property
     def privileged_size(self) -> int:
         """Length of the rest, for the critic."""
-        return 16 + 3 * self.card.has_goal + 3 * self.card.object_tilts + 6 * (self.card.second_name is not None)
+        return 16 + 3 * self.card.has_goal + 3 * self.card.object_tilts
 
     @property
     def _default_sensor_configs(self) -> list[CameraConfig]:
@@ -108,11 +108,7 @@ class ContractTask(BaseEnv):
         self.half_size = torch.tensor([body.half_size for body in bodies], device=self.device)
         self._mass = torch.tensor([body.mass for body in bodies], device=self.device)
         self.actor = scenery.build(self.scene, self.card.object_name, bodies, self.object_shape)
-        self.second_actor = self._build_second()
         self.goal_marker = self._build_goal()
-
-    def _build_second(self) -> Actor | None:
-        return None
 
     def _build_goal(self) -> Actor | None:
         if self.card.goal_tolerance_m is None:
@@ -132,7 +128,6 @@ class ContractTask(BaseEnv):
         self.goal_position = torch.zeros(count, 3, device=device)
         believed = self.card if self.randomise else replace(self.card, randomisation=_EXACT)
         self.estimate = (TiltingEstimate if self.card.object_tilts else ObjectEstimate).of(believed, count, device)
-        self.second_estimate = ObjectEstimate.of(believed, count, device)
 
     def _initialize_episode(self, env_idx: Tensor, options: dict[str, Any]) -> None:
         with torch.device(self.device):
@@ -166,13 +161,8 @@ class ContractTask(BaseEnv):
         return Pose(torch.cat([xy, self.half_size[env_idx, 2:]], -1), quat_from_yaw(yaw))
 
     def _sample_surroundings(self, env_idx: Tensor, pose: Pose) -> None:
-        """Second object, goal and knocks of the episodes that begin; nothing is drawn for what the card lacks."""
+        """Goal and knocks of the episodes that begin; nothing is drawn for what the card lacks."""
         spec, count = self.card, len(env_idx)
-        if self.second_actor is not None and spec.second_low_m and spec.second_high_m:
-            place = self._apart(spec.second_low_m, spec.second_high_m, pose.position)
-            second = Pose(place, quat_from_yaw((2 * torch.rand(count) - 1) * math.pi))
-            self._put(self.second_actor, second)
-            self.second_estimate.reset(env_idx, second)
         if self.goal_marker is not None:
             goal = self._sample_goal(env_idx, pose.position)
             self.goal_position[env_idx] = goal
@@ -265,15 +255,7 @@ class ContractTask(BaseEnv):
     @property
     def object(self) -> Pose:
         """True object pose, base frame. Shapes: (N, 3), (N, 4)"""
-        return self._pose_base(self.actor)
-
-    @property
-    def second(self) -> Pose | None:
-        """True pose of the second object, base frame. Shapes: (N, 3), (N, 4)"""
-        return None if self.second_actor is None else self._pose_base(self.second_actor)
-
-    def _pose_base(self, actor: Actor) -> Pose:
-        pose = actor.pose
+        pose = self.actor.pose
         return Pose(pose.p - self._base, pose.q)
 
     def _step_action(self, action: Any) -> Any:
@@ -299,8 +281,6 @@ class ContractTask(BaseEnv):
         seen = Pose(self._tcp_seen, tcp.quaternion)
         width, closed = self.controller.gripper_width, self.controller.closed
         self.estimate.update(self.object, seen, width, closed, moved)
-        if self.second is not None:
-            self.second_estimate.update(self.second, seen, width, torch.zeros_like(closed), moved)
         self._measured_at = self._elapsed_steps.clone().long()
 
     def evaluate(self) -> dict[str, Tensor]:
@@ -354,7 +334,6 @@ class ContractTask(BaseEnv):
             half_size=self.half_size,
             settled=self.settled,
             goal=self.goal_position if self.card.has_goal else None,
-            second=self.second,
         )
 
     def policy_input(self) -> PolicyInput:
@@ -370,8 +349,6 @@ class ContractTask(BaseEnv):
             object_held=estimate.held.float(),
             previous_action=self._previous_action,
             goal_position=self.goal_position,
-            pose_base_second=self.second_estimate.pose,
-            second_age=self.second_estimate.age,
         )
 
     def _get_obs_agent(self) -> dict[str, Tensor]:
@@ -400,8 +377,6 @@ class ContractTask(BaseEnv):
             parts.append(self.goal_position - pose.position)
         if self.card.object_tilts:
             parts.append(self.object_axis)
-        if self.second_actor is not None and self.second is not None:
-            parts += [self.second.position - pose.position, self.second_actor.linear_velocity]
         return torch.cat(parts, -1)
 
     @property

@@ -28,7 +28,6 @@ def facing(task: ContractTask) -> Tensor:
 def taking(task: ContractTask, action: Tensor, info: dict[str, Tensor]) -> Tensor:
     """Come near, face it, close around it: at most 2.3 before it is held, 1.3 once it is. Shape: (N,)"""
     distance, grasped = info["distance"], info["grasped"].float()
-    reach = 1 - 0.5 * torch.tanh(4 * distance) - 0.5 * torch.tanh(25 * distance)
     faces = facing(task)
     width = task.controller.gripper_width
     opening = torch.clip((width - task.card.object_width_m) / task.card.object_width_m, 0.0, 1.0)
@@ -37,7 +36,7 @@ def taking(task: ContractTask, action: Tensor, info: dict[str, Tensor]) -> Tenso
     wish = (1 - action[:, 6].clip(-1, 1)) / 2
     closing = around * (wish + 1 - opening) / 2
     fingers = torch.where(distance > 0.02, opening - task.controller.closed.float(), 1.0 + closing)
-    return reach + 0.3 * faces + fingers * (1 - grasped)
+    return near(distance) + 0.3 * faces + fingers * (1 - grasped)
 
 
 def still(task: ContractTask, info: dict[str, Tensor]) -> Tensor:

@@ -11,7 +11,7 @@ from contract.poses import Pose
 
 @dataclass(frozen=True)
 class Truth:
-    """tcp, object, second: poses in the base frame (N, ...). goal: position (N, 3). None where the task has none.
+    """tcp, object: poses in the base frame (N, ...). goal: position (N, 3). None where the task has none.
 
     grasped: the object is between the fingers (N,) bool. closed: last told to close (N,) bool. width: between the
     fingers, m (N,). half_size: of the object, m (N, 3). settled: the object is where it should be now (N,) bool.
@@ -25,9 +25,3 @@ class Truth:
     half_size: Tensor
     settled: Tensor
     goal: Tensor | None = None
-    second: Pose | None = None
-
-    @property
-    def cube(self) -> Pose:
-        """The object, for the teacher that knows only cubes."""
-        return self.object

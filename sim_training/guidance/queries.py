@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from contract.arrays import limit_norm
 from contract.tasks import TaskSpec
 from sim_training.guidance.losses import Targets
-from sim_training.teachers.teacher import Answer
+from sim_training.teachers.teacher import Answer, increment
 
 
 class GuidanceTargets:
@@ -22,9 +21,9 @@ class GuidanceTargets:
         self.mean, self.spread = torch.zeros(2, length, count, 7, device=device)
         self.valid = torch.zeros(length, count, dtype=torch.bool, device=device)
         self.query_steps = {int(i * length / calls) for i in range(calls)} if calls else set()
-        self._increments = increments
-        scale = [spec.translation_scale_m] * 3 + list(spec.rotation_scale_rad) + [1.0]
-        self._scale = torch.tensor(scale, device=device)
+        self._spec, self._increments = spec, increments
+        free = [True] * 3 + [scale > 0 for scale in spec.rotation_scale_rad] + [True]
+        self._free = torch.tensor(free, device=device)
 
     def rows(self, step: int, budget: int) -> Tensor:
         """Environments to ask about at `step`: all, or the next `budget` of them in turn. Shape: (b,) long"""
@@ -34,22 +33,13 @@ class GuidanceTargets:
         return (torch.arange(min(budget, count), device=self.valid.device) + first) % count
 
     def add(self, step: int, rows: Tensor, answers: list[Answer]) -> None:
-        """Samples of a teacher's physical deltas for `rows`, asked for at `step`.
-
-        A delta is divided into equal increments: linear in translation; a rotation vector divided so is its SLERP.
-        """
-        actions = torch.stack([self._normalised(answer.delta) for answer in answers])
+        """Samples of a teacher's physical deltas for `rows`, asked for at `step`."""
+        actions = torch.stack([increment(self._spec, answer.delta, self._increments) for answer in answers])
         valid = torch.stack([answer.valid for answer in answers]).all(0)
         steps = slice(step, step + self._increments)
         self.mean[steps, rows] = actions.mean(0)
         self.spread[steps, rows] = actions.std(0, correction=0)
         self.valid[steps, rows] = valid
-
-    def _normalised(self, delta: Tensor) -> Tensor:
-        """One increment of a physical delta as an action; locked components are 0. Shape: (b, 7)"""
-        action = torch.where(self._scale > 0, delta / self._scale.clamp(min=1e-9), 0.0)
-        move, turn = (limit_norm(action[:, part] / self._increments, 1.0) for part in (slice(0, 3), slice(3, 6)))
-        return torch.cat([move, turn, action[:, 6:].clip(-1.0, 1.0)], -1)
 
     def end_episodes(self, step: int, done: Tensor) -> None:
         """A target belongs to its episode: drop what is left of it after `step`. Shape: (N,) bool"""
@@ -57,4 +47,4 @@ class GuidanceTargets:
 
     def flat(self) -> Targets:
         """All steps of all environments, (T * N, ...)."""
-        return Targets(self.mean.flatten(0, 1), self.spread.flatten(0, 1), self.valid.flatten(), self._scale > 0)
+        return Targets(self.mean.flatten(0, 1), self.spread.flatten(0, 1), self.valid.flatten(), self._free)

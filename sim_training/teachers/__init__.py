@@ -56,5 +56,5 @@ class _Lift:
         from sim_training.teachers.teacher import Answer
 
         truth = question.truth
-        delta = self._expert.delta(truth.tcp, truth.cube, truth.grasped)[question.rows]
+        delta = self._expert.delta(truth.tcp, truth.object, truth.grasped)[question.rows]
         return Answer(delta, torch.ones(len(delta), dtype=torch.bool, device=delta.device))

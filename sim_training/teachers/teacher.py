@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from contract.arrays import limit_norm
 from contract.poses import Pose
+from contract.tasks import TaskSpec
 from sim_training.teachers.protocol import DELTA_SIZE
 
 
@@ -33,6 +35,13 @@ class Question:
     images: np.ndarray | None = None
     truth: Any = None
 
+    @staticmethod
+    def of(task: Any, rows: Tensor, with_images: bool) -> Question:
+        """About some environments of a `ContractTask`. rows: (N,) indices"""
+        tcp = Pose(task.tcp.position[rows], task.tcp.quaternion[rows])
+        images = task.render()[rows].cpu().numpy() if with_images else None
+        return Question(rows, [task.card.instruction] * len(rows), tcp, images, task.truth)
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -40,13 +49,6 @@ class Answer:
 
     delta: Tensor
     valid: Tensor
-
-    @staticmethod
-    def none(count: int, device: torch.device) -> Answer:
-        """No environment is guided."""
-        return Answer(
-            torch.zeros(count, DELTA_SIZE, device=device), torch.zeros(count, dtype=torch.bool, device=device)
-        )
 
 
 class Teacher(Protocol):
@@ -69,6 +71,16 @@ class Teacher(Protocol):
 
     def ask(self, question: Question, deadline_s: float) -> Answer:
         """One delta per environment within `deadline_s` seconds; rows that come too late are not valid. Never hangs."""
+
+
+def increment(spec: TaskSpec, delta: Tensor, increments: int) -> Tensor:
+    """One of the equal parts of a physical delta, as a normalised action no faster than the task allows.
+
+    Linear in translation; a rotation vector divided so is its SLERP. Axes that the task locks are 0. Shape: (N, 7)
+    """
+    scale = delta.new_tensor([spec.translation_scale_m] * 3 + [s or torch.inf for s in spec.rotation_scale_rad])
+    part = delta[:, :6] / scale / increments
+    return torch.cat([limit_norm(part[:, :3], 1.0), limit_norm(part[:, 3:], 1.0), delta[:, 6:].clip(-1.0, 1.0)], -1)
 
 
 def checked(answer: Answer, count: int, name: str) -> Answer:

@@ -7,9 +7,9 @@ import torch
 
 from contract.tasks import LIFT_CUBE, TASKS, task
 from sim_training.envs import make_task
-from sim_training.teachers.evaluate import as_action, success
+from sim_training.teachers.evaluate import INCREMENTS, success
 from sim_training.teachers.scripted import NO_FAULTS, Faults, ScriptedTeacher
-from sim_training.teachers.teacher import Question
+from sim_training.teachers.teacher import Question, increment
 
 COUNT = 8
 
@@ -65,4 +65,4 @@ def test_faults_belong_to_an_episode_and_survive_a_checkpoint() -> None:
 def test_a_delta_is_executed_over_five_ticks_and_never_faster_than_full_scale() -> None:
     delta = torch.tensor([[0.03, 0.0, 0.0, 0.1, 0.0, 0.15, 1.0], [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0]])
     expected = torch.tensor([[0.5, 0.0, 0.0, 0.0, 0.0, 0.5, 1.0], [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0]])
-    torch.testing.assert_close(as_action(LIFT_CUBE, delta), expected)
+    torch.testing.assert_close(increment(LIFT_CUBE, delta, INCREMENTS), expected)

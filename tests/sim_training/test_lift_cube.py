@@ -99,10 +99,10 @@ def test_a_teacher_that_lifts_the_cube_and_holds_it_still_succeeds(env: Any) -> 
     succeeded = torch.zeros(COUNT, dtype=torch.bool)
     for _ in range(LIFT_CUBE.horizon):
         truth = task.truth
-        action = teacher.delta(truth.tcp, truth.cube, truth.grasped) / scale
-        closing |= (truth.cube.position - truth.tcp.position).norm(dim=-1) < 0.012
+        action = teacher.delta(truth.tcp, truth.object, truth.grasped) / scale
+        closing |= (truth.object.position - truth.tcp.position).norm(dim=-1) < 0.012
         action[closing & ~truth.grasped, :6] *= 0.1
-        action[truth.grasped & (truth.cube.position[:, 2] > 0.14), :6] = 0.0
+        action[truth.grasped & (truth.object.position[:, 2] > 0.14), :6] = 0.0
         action[:, 6] = torch.where(closing, -1.0, 1.0)
         _, _, _, _, info = env.step(action)
         succeeded |= info["success"]
