@@ -38,6 +38,7 @@ def command_pose(spec: TaskSpec, action: Any, command_base_tcp: Pose, pose_base_
 
 
 def gripper_closed(spec: TaskSpec, action: Any, was_closed: Any) -> Any:
-    """Positive opens, negative closes, in between keeps what was last told. Shape: (...) bool"""
+    """Positive opens, negative closes, in between keeps what was last told; some tasks keep it closed. (...) bool"""
     grip = action[..., 6]
-    return (grip < -spec.gripper_threshold) | (was_closed & (grip <= spec.gripper_threshold))
+    closed = (grip < -spec.gripper_threshold) | (was_closed & (grip <= spec.gripper_threshold))
+    return closed | bool(spec.gripper_stays_closed)

@@ -69,6 +69,7 @@ class TaskSpec:
     max_object_age_s: an estimate older than this stops the arm.
 
     What only some tasks have is None in the others, and left out of their contract's hash:
+    gripper_stays_closed: the task is done with closed fingers, whatever the action's last number says.
     object_half_size_m: half sides along the object's own axes; a cube of `object_width_m` where None.
     goal_low_m, goal_high_m: where the goal may be, base frame. Or, relative to the object's start:
     goal_distance_m, goal_bearing_rad: how far off and in which direction; 0 is away from the robot, pi towards it.
@@ -100,6 +101,7 @@ class TaskSpec:
     hold_s: float = 0.5
     still_speed_m_s: float = 0.05
     max_object_age_s: float = 1.0
+    gripper_stays_closed: bool | None = None
     object_half_size_m: tuple[float, float, float] | None = None
     goal_low_m: tuple[float, float, float] | None = None
     goal_high_m: tuple[float, float, float] | None = None
@@ -186,6 +188,7 @@ PUSH_CUBE = replace(
     PICK_CUBE,
     name="push_cube",
     instruction="push the cube away from the robot base",
+    gripper_stays_closed=True,
     object_low_m=(0.40, -0.15),
     object_high_m=(0.50, 0.15),
     goal_low_m=None,

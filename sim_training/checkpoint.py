@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,15 @@ if TYPE_CHECKING:
 
 class CheckpointOfAnotherRun(RuntimeError):
     """The checkpoint was made with other settings; resume with the settings it was started with."""
+
+
+class CannotWrite(RuntimeError):
+    """Something of a run could not be written."""
+
+    def __init__(self, path: Path, cause: OSError):
+        super().__init__(
+            f"{path} could not be written ({cause.strerror}); what was there before is whole. Make room, then --resume."
+        )
 
 
 class StopRequest:
@@ -50,12 +59,16 @@ class Log:
             self._writer.add_scalar(name, value, step)
 
 
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside, then rename: a killed process leaves the old file or the new one, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write beside, then rename: a killed process or a full disk leaves the old file. Raises CannotWrite."""
     part = path.with_suffix(path.suffix + ".part")
-    write(part)
-    os.replace(part, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise CannotWrite(path, error) from error
 
 
 _FREE = {"resume", "report", "out", "video"}
@@ -71,7 +84,7 @@ def _path(trainer: Trainer, iteration: int) -> Path:
 
 
 def save(trainer: Trainer) -> None:
-    """Every rank writes its own file; the two newest complete sets are kept."""
+    """Every rank writes its own file; the two newest complete sets are kept. Raises CannotWrite."""
     iteration = trainer.progress.iteration
     state = {
         "settings": _settings(trainer),
@@ -84,7 +97,9 @@ def save(trainer: Trainer) -> None:
         "simulation": torch.frombuffer(bytearray(save_state(trainer.env)), dtype=torch.uint8),
         "torch_random": torch.get_rng_state(),
     }
-    _write_whole(_path(trainer, iteration), lambda path: torch.save(state, path))
+    whole = io.BytesIO()
+    torch.save(state, whole)
+    _write_whole(_path(trainer, iteration), whole.getvalue())
     distributed.any_rank(False)
     kept = sorted({p.name[:6] for p in _path(trainer, 0).parent.glob("*.pt")})[-2:]
     for old in _path(trainer, 0).parent.glob(f"*-rank{trainer.rank}of{trainer.world}.pt"):
@@ -123,4 +138,4 @@ def load_newest(trainer: Trainer) -> None:
 def write_report(path: Path, progress: Progress) -> None:
     """The key figures: `eval_success`, `env_steps`, `wall_s`, and the rest of the progress."""
     text = json.dumps(asdict(progress) | {"eval_success": progress.best_success}, indent=1)
-    _write_whole(path, lambda part: part.write_text(text))
+    _write_whole(path, text.encode())

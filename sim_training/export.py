@@ -30,7 +30,7 @@ def export_policy(
     """Writes what of a trained model runs on the robot. observations: golden ones. Shape: (n, policy_size)"""
     seen, normaliser = slice(model.policy_size), model.normaliser
     return export_artifact(
-        folder, spec, normaliser.mean[seen], normaliser.std[seen], model.actor, observations, provenance
+        folder, spec, normaliser.mean[seen], normaliser.std[seen], model.deployed_actor(), observations, provenance
     )
 
 

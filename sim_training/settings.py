@@ -43,12 +43,14 @@ class Config:
     """scripted (synthetic), or a teacher server's address such as tcp://127.0.0.1:5570"""
     teacher_deadline_s: float = 2.0
     """an answer that takes longer does not guide"""
-    guided_envs: int | None = None
-    """environments asked about at a time, in turn; all if not given"""
+    guided_share: float = 0.4
+    """share of the environments asked about at a time, drawn anew each time; dense algorithms ask about all"""
     reward: Reward = "dense"
     """dense: every stage is rewarded; simplified: as a person would first write it; sparse: -1, 0 or 1"""
     horizon_factor: Literal[1, 10] = 1
     """10 takes ten times as many, ten times smaller steps"""
+    randomise: bool = True
+    """vary bodies, delays, noise and starts as the card says, in training and evaluation; off, only places differ"""
     camera: Camera = "normal"
     """where a teacher that looks looks from"""
     seed: int = 0

@@ -92,7 +92,11 @@ class Trainer:
         self.rank, self.world = distributed.rank_and_world()
         torch.manual_seed(config.seed)
         self.teacher = make_teacher(config.teacher, self.spec)
-        place: dict[str, Any] = {"horizon_factor": config.horizon_factor, "camera": config.camera}
+        place: dict[str, Any] = {
+            "horizon_factor": config.horizon_factor,
+            "camera": config.camera,
+            "randomise": config.randomise,
+        }
         options = {"physics": config.physics, "reward": config.reward, "near_starts": config.near_starts, **place}
         if self.teacher.needs_images:
             options["render_mode"] = "rgb_array"
@@ -165,7 +169,7 @@ class Trainer:
 
     def _ask(self, guidance: GuidanceTargets, t: int) -> None:
         """Ask the teacher about the environments whose turn it is; its answers are kept, never executed."""
-        config, rows = self.config, guidance.rows(t, self.config.guided_envs or self.config.num_envs)
+        config, rows = self.config, guidance.rows(1.0 if self.algorithm.every_step else self.config.guided_share)
         question = Question.of(self.task_env, rows, self.teacher.needs_images)
         answers = []
         for _ in range(self.algorithm.samples):
@@ -321,4 +325,7 @@ def train(config: Config) -> Progress:
 
 
 if __name__ == "__main__":
-    train(read())
+    try:
+        train(read())
+    except (checkpoint.CannotWrite, checkpoint.CheckpointOfAnotherRun) as error:
+        sys.exit(str(error))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _sweep import ROOT, NoRay, Run, train_all
 
 from sim_training.learning_curves import Curve, band, median_steps_to, read_curve
 
-ROOT = Path(__file__).resolve().parents[2]
-COSTS = ("teacher_calls", "guided_steps", "wall_s")
+COSTS = ("teacher_calls", "guided_steps", "env_steps", "wall_s")
+_LABELS = {"ppo": "PPO", "vlajs": "VLAJS", "vlajs_rpd": "VLAJS (RPD)", "sparse_rpd": "Sparse RPD", "rpd_mse": "RPD-MSE"}
 
 
 @dataclass(frozen=True)
@@ -32,96 +33,131 @@ class Arguments:
     """One run for each."""
     reward: str = "simplified"
     """Reward the policies are trained with."""
-    total_steps: int = 1_500_000
-    """Environment steps of every run."""
+    total_steps: int = 600_000
+    """Environment steps of every run; none stops early."""
     train: str = ""
     """Further settings for every training run, as one string: "--horizon-factor 10"."""
+    ray: str | None = None
+    """Spread the runs over this Ray cluster (its machines share `out`); "local" starts one on this machine."""
+    ranks: int | None = None
+    """Processes of each run: every core if not given, 1 under Ray."""
     out: Path = Path("runs/sample_efficiency")
     """Folder of the runs."""
     report: Path = Path("docs/results/sample_efficiency.json")
     """Figures; the pictures lie beside it."""
 
 
-def run(arguments: Arguments) -> int:
+def run(arguments: Arguments) -> None:
     """Train what is missing, then draw and tabulate everything; Ctrl-C keeps what is there."""
-    everything = list(product(arguments.seeds, arguments.tasks, arguments.algos))
-    for number, (seed, task, algo) in enumerate(everything, 1):
-        print(f"[{number}/{len(everything)}] {task} {algo} seed {seed}", flush=True)
-        code = _train(arguments, task, algo, seed)
-        if code != 0:
-            print(f"Stopped at {task} {algo} seed {seed}; start again to go on.", file=sys.stderr)
-            return code
+    everything = [
+        _run(arguments, task, algo, seed)
+        for seed, task, algo in product(arguments.seeds, arguments.tasks, arguments.algos)
+    ]
+    try:
+        complete = train_all(everything, arguments.ray, arguments.ranks)
+    except NoRay as missing:
+        sys.exit(str(missing))
+    if not complete:
+        sys.exit(1)
     arguments.report.parent.mkdir(parents=True, exist_ok=True)
-    tasks = {task: _summarise(arguments, task) for task in arguments.tasks}
-    result = {"reward": arguments.reward, "settings": arguments.train, "seeds": list(arguments.seeds), "tasks": tasks}
+    result: dict[str, Any] = {
+        "command": "./launch/bench.py sample_efficiency " + shlex.join(sys.argv[2:]),
+        "commit": subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip(),
+        "reward": arguments.reward,
+        "total_steps": arguments.total_steps,
+        "settings": arguments.train,
+        "seeds": list(arguments.seeds),
+        "tasks": {task: _summarise(arguments, task) for task in arguments.tasks},
+    }
     arguments.report.write_text(json.dumps(result, indent=1) + "\n")
-    for task in arguments.tasks:
-        picture = arguments.report.with_name(f"{arguments.report.stem}_{task}.png")
-        _draw(picture, task, {algo: _curves(arguments, task, algo) for algo in arguments.algos})
-    print(json.dumps(result, indent=1))
-    return 0
+    _draw(arguments, result["tasks"])
+    print(_table(arguments, result["tasks"]))
 
 
-def _folder(arguments: Arguments, task: str, algo: str, seed: int) -> Path:
-    return arguments.out / task / algo / f"seed{seed}"
-
-
-def _train(arguments: Arguments, task: str, algo: str, seed: int) -> int:
-    folder = _folder(arguments, task, algo, seed)
-    report = folder / "report.json"
-    if report.exists():
-        return 0
-    command = [str(ROOT / "launch" / "train_sim.sh"), "--task", task, "--algo", algo, "--seed", str(seed)]
-    command += ["--reward", arguments.reward, "--total-steps", str(arguments.total_steps), "--no-video"]
-    command += ["--out", str(folder), "--report", str(report), *arguments.train.split()]
-    if any((folder / "checkpoints").glob("*.pt")):
-        command.append("--resume")
-    finished = subprocess.run(command, cwd=ROOT, env=os.environ).returncode
-    return finished if finished else int(not report.exists())
+def _run(arguments: Arguments, task: str, algo: str, seed: int) -> Run:
+    settings = ["--reward", arguments.reward, "--total-steps", str(arguments.total_steps), "--stop-at", "1.1"]
+    settings += ["--no-video", *shlex.split(arguments.train)]
+    return Run(task, algo, seed, arguments.out.absolute() / task / algo / f"seed{seed}", tuple(settings))
 
 
 def _curves(arguments: Arguments, task: str, algo: str) -> list[Curve]:
-    return [read_curve(_folder(arguments, task, algo, seed)) for seed in arguments.seeds]
+    return [read_curve(_run(arguments, task, algo, seed).folder) for seed in arguments.seeds]
 
 
 def _summarise(arguments: Arguments, task: str) -> dict[str, Any]:
     """Per algorithm steps to 50 and 80 %, final success with its interval, what the teacher cost; and the ratio."""
-    figures: dict[str, Any] = {}
+    figures: dict[str, Any] = {"teacher_success": _teacher_success(arguments, task)}
     for algo in arguments.algos:
         curves = _curves(arguments, task, algo)
-        reports = [json.loads((_folder(arguments, task, algo, s) / "report.json").read_text()) for s in arguments.seeds]
+        reports = [json.loads(_run(arguments, task, algo, seed).report.read_text()) for seed in arguments.seeds]
         end = band(curves)
         figures[algo] = {
             "steps_to_50": _finite(median_steps_to(curves, 0.5)),
+            "steps_to_50_per_seed": [_finite(curve.steps_to(0.5)) for curve in curves],
             "steps_to_80": _finite(median_steps_to(curves, 0.8)),
             "steps_to_80_per_seed": [_finite(curve.steps_to(0.8)) for curve in curves],
             "final_success": float(end.mean[-1]),
             "final_success_interval": [float(end.low[-1]), float(end.high[-1])],
+            "final_success_per_seed": [float(curve.success[-1]) for curve in curves],
+            "switched_off_at": [one["switched_off_at"] for one in reports],
             **{cost: float(np.mean([one[cost] for one in reports])) for cost in COSTS},
         }
-    if {"ppo", "vlajs"} <= figures.keys():
-        ours, theirs = figures["vlajs"]["steps_to_80"], figures["ppo"]["steps_to_80"]
-        figures["steps_to_80_ratio_vlajs_over_ppo"] = ours / theirs if ours and theirs else None
+    if {"ppo", "vlajs"} <= figures.keys() and figures["vlajs"]["steps_to_80"]:
+        # PPO that never got there needs more than it was given: the ratio is then at most this.
+        figures["ppo_never_reached_80"] = figures["ppo"]["steps_to_80"] is None
+        needed = figures["ppo"]["steps_to_80"] or float(arguments.total_steps)
+        figures["steps_to_80_ratio_vlajs_over_ppo"] = figures["vlajs"]["steps_to_80"] / needed
     return figures
+
+
+def _teacher_success(arguments: Arguments, task: str) -> float:
+    """Measured once, by `eval_teacher.py`, and kept beside the runs."""
+    report = arguments.out / task / "teacher.json"
+    if not report.exists():
+        command = [str(ROOT / "launch" / "eval_teacher.py"), "--task", task, "--report", str(report)]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    return float(json.loads(report.read_text())["success"])
 
 
 def _finite(steps: float) -> float | None:
     return steps if math.isfinite(steps) else None
 
 
-def _draw(path: Path, task: str, curves: dict[str, list[Curve]]) -> None:
+def _table(arguments: Arguments, tasks: dict[str, Any]) -> str:
+    """One line per task and algorithm, as Markdown."""
+    lines = ["| task | algorithm | steps to 50 % | steps to 80 % | final success | teacher calls | wall s |"]
+    lines.append("| --- | --- | --- | --- | --- | --- | --- |")
+    for task, algo in product(arguments.tasks, arguments.algos):
+        one = tasks[task][algo]
+        steps = [f"{value / 1000:.0f} k" if (value := one[f"steps_to_{level}"]) else "–" for level in (50, 80)]
+        low, high = (100 * bound for bound in one["final_success_interval"])
+        success = f"{100 * one['final_success']:.0f} % ({low:.0f}–{high:.0f})"
+        share = f"{one['teacher_calls']:.0f} ({100 * one['teacher_calls'] / one['env_steps']:.1f} %)"
+        lines.append(f"| {task} | {algo} | {steps[0]} | {steps[1]} | {success} | {share} | {one['wall_s']:.0f} |")
+    return "\n".join(lines)
+
+
+def _draw(arguments: Arguments, tasks: dict[str, Any]) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axis = plt.subplots(figsize=(7, 4.2))
-    for algo, runs in curves.items():
-        over_seeds = band(runs)
-        (line,) = axis.plot(over_seeds.steps / 1e6, over_seeds.mean, label=algo)
-        axis.fill_between(over_seeds.steps / 1e6, over_seeds.low, over_seeds.high, color=line.get_color(), alpha=0.2)
-    axis.set(title=task, xlabel="million environment steps", ylabel="success", ylim=(-0.02, 1.02))
-    axis.legend()
+    figure, axes = plt.subplots(1, len(tasks), figsize=(4.2 * len(tasks), 3.6), sharey=True, squeeze=False)
+    for axis, (task, figures) in zip(axes[0], tasks.items(), strict=True):
+        for algo in arguments.algos:
+            over_seeds = band(_curves(arguments, task, algo))
+            steps = over_seeds.steps / 1e3
+            (line,) = axis.plot(steps, over_seeds.mean, label=_LABELS.get(algo, algo))
+            axis.fill_between(steps, over_seeds.low, over_seeds.high, color=line.get_color(), alpha=0.15)
+            for ended in figures[algo]["switched_off_at"]:
+                if ended > 0:
+                    axis.plot(ended / 1e3, -0.02, "^", color=line.get_color(), clip_on=False)
+        axis.axhline(figures["teacher_success"], color="grey", linestyle="--", label="teacher")
+        axis.set(title=task, xlabel="thousand environment steps", ylim=(-0.03, 1.03))
+    axes[0][0].set_ylabel("success")
+    axes[0][-1].plot([], [], "^", color="grey", label="guidance ends")
+    axes[0][-1].legend(fontsize=8)
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    figure.savefig(arguments.report.with_suffix(".png"), dpi=110)
     plt.close(figure)

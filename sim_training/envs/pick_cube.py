@@ -17,6 +17,8 @@ from sim_training.envs.rewards import near, still, taking
 _LIES_M = 0.005
 """A cube whose bottom is lower than this lies on the table."""
 
+_FAR_M = 0.3
+
 
 @register_env("PickCubeContract-v1", max_episode_steps=PICK_CUBE.horizon)
 class PickCubeEnv(ContractTask):
@@ -24,7 +26,7 @@ class PickCubeEnv(ContractTask):
 
     card = PICK_CUBE
     goal_apart_m = 0.08
-    dense_best, simplified_best = 8.3, 2.0
+    dense_best, simplified_best = 8.3, 3.0
 
     def _build_goal(self) -> Actor:
         assert self.card.goal_tolerance_m
@@ -48,8 +50,14 @@ class PickCubeEnv(ContractTask):
         return taking(self, action, info) + carried - 0.05 * self._jerkiness
 
     def compute_simplified_reward(self, info: dict[str, Tensor]) -> Tensor:
-        """1 for having it off the table, 1 for success. Shape: (N,)"""
-        return (info["grasped"] & (info["height"] > _LIES_M)).float() + info["success"].float()
+        """1 for having it off the table, up to 1 for being near the goal with it, 1 for success. Shape: (N,)"""
+        having = (info["grasped"] & (info["height"] > _LIES_M)).float()
+        return having * (1 + self._near_goal) + info["success"].float()
+
+    @property
+    def _near_goal(self) -> Tensor:
+        """1 at the goal, 0 from 30 cm on. Shape: (N,)"""
+        return torch.clip(1 - self.to_goal / _FAR_M, 0.0, 1.0)
 
 
 @register_env("PickPlaceCube-v1", max_episode_steps=PICK_PLACE.horizon)
@@ -58,7 +66,7 @@ class PickPlaceEnv(PickCubeEnv):
 
     card = PICK_PLACE
     goal_apart_m = 0.12
-    dense_best, simplified_best = 9.0, 2.0
+    dense_best, simplified_best = 9.0, 3.0
 
     def _build_goal(self) -> Actor:
         assert self.card.goal_tolerance_m
@@ -85,6 +93,6 @@ class PickPlaceEnv(PickCubeEnv):
         return torch.where(self._placed & ~info["grasped"], released, under_way) - 0.05 * self._jerkiness
 
     def compute_simplified_reward(self, info: dict[str, Tensor]) -> Tensor:
-        """1 for having it off the table or on the spot, 1 for success. Shape: (N,)"""
-        lifted = info["grasped"] & (info["height"] > _LIES_M)
-        return (lifted | self._placed).float() + info["success"].float()
+        """1 for having it off the table, up to 1 for being near the goal, 2 on the spot, 1 for success. Shape: (N,)"""
+        lifted = (info["grasped"] & (info["height"] > _LIES_M)).float()
+        return torch.where(self._placed, 2.0, lifted * (1 + self._near_goal)) + info["success"].float()

@@ -33,7 +33,7 @@ class Targets:
 GuidanceLoss = Callable[[Normal, Targets], Tensor]
 
 
-def directional(distribution: Normal, targets: Targets, eps: float = 1e-6) -> Tensor:
+def directional(distribution: Normal, targets: Targets, eps: float = 0.1) -> Tensor:
     """1 - cos between policy mean and teacher, summed over translation and rotation.
 
     A component whose teacher vector is shorter than `eps` has no direction and does not count. The gripper is never

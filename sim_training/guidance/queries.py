@@ -22,15 +22,14 @@ class GuidanceTargets:
         self.valid = torch.zeros(length, count, dtype=torch.bool, device=device)
         self.query_steps = {int(i * length / calls) for i in range(calls)} if calls else set()
         self._spec, self._increments = spec, increments
-        free = [True] * 3 + [scale > 0 for scale in spec.rotation_scale_rad] + [True]
+        free = [True] * 3 + [scale > 0 for scale in spec.rotation_scale_rad] + [not spec.gripper_stays_closed]
         self._free = torch.tensor(free, device=device)
 
-    def rows(self, step: int, budget: int) -> Tensor:
-        """Environments to ask about at `step`: all, or the next `budget` of them in turn. Shape: (b,) long"""
+    def rows(self, share: float) -> Tensor:
+        """Environments to ask about now: `share` of them, drawn anew each time. Shape: (b,) long, ascending"""
         count = self.valid.shape[1]
-        turn = sorted(self.query_steps).index(step)
-        first = turn * budget % count
-        return (torch.arange(min(budget, count), device=self.valid.device) + first) % count
+        budget = max(1, round(share * count))
+        return torch.randperm(count, device=self.valid.device)[:budget].sort().values
 
     def add(self, step: int, rows: Tensor, answers: list[Answer]) -> None:
         """Samples of a teacher's physical deltas for `rows`, asked for at `step`."""

@@ -33,8 +33,9 @@ def test_one_iteration_changes_the_policy_and_counts_every_question(algo: str, t
     config = Config(algo=algo, out=tmp_path, **SMALL)  # type: ignore[arg-type]
     trainer, figures, changed = _one_iteration(config)
     assert changed
-    asked_steps = {"ppo": 0, "ppd": 10 * ROLLOUT}.get(algo, ROLLOUT if algo.startswith("rpd") else 5)
-    assert trainer.progress.teacher_calls == ENVS * asked_steps
+    everywhere, some = ENVS * ROLLOUT, round(config.guided_share * ENVS) * config.schedule.calls_max
+    asked = {"ppo": 0, "ppd": 10 * everywhere}.get(algo, everywhere if algo.startswith("rpd") else some)
+    assert trainer.progress.teacher_calls == asked
     assert (figures["train/guidance_loss"] == 0) == (algo == "ppo")
 
 

@@ -13,6 +13,7 @@ from sim_training.guidance.algorithms import ALGORITHMS
 from sim_training.guidance.losses import Targets
 from sim_training.guidance.queries import GuidanceTargets
 from sim_training.guidance.schedule import Persistent, ScheduleConfig, Silent, Transient
+from sim_training.settings import Config
 from sim_training.teachers.teacher import Answer, BadAnswer, checked
 
 CPU = torch.device("cpu")
@@ -125,12 +126,28 @@ def test_several_samples_become_their_mean_and_spread() -> None:
     assert guidance.spread[0, 0, 0].item() == pytest.approx(0.2)
 
 
-def test_a_budget_asks_about_the_environments_in_turn() -> None:
-    guidance = GuidanceTargets(LIFT_CUBE, length=10, count=4, calls=2, increments=5, device=CPU)
-    assert guidance.rows(0, budget=3).tolist() == [0, 1, 2]
-    assert guidance.rows(5, budget=3).tolist() == [3, 0, 1]
-    guidance.add(5, guidance.rows(5, budget=3), [_answer(torch.ones(3, 7))])
-    assert guidance.valid[5].tolist() == [True, True, False, True]
+def test_a_budget_asks_about_some_environments_and_in_the_end_about_all_alike() -> None:
+    torch.manual_seed(0)
+    guidance = GuidanceTargets(LIFT_CUBE, length=10, count=8, calls=2, increments=5, device=CPU)
+    drawn = torch.stack([guidance.rows(share=0.5) for _ in range(400)])
+    assert drawn.shape == (400, 4)
+    assert all(len(set(rows.tolist())) == 4 for rows in drawn)
+    assert (drawn.flatten().bincount(minlength=8) - 200).abs().max() < 60
+    guidance.add(5, drawn[0], [_answer(torch.ones(4, 7))])
+    assert guidance.valid[5].nonzero()[:, 0].tolist() == drawn[0].tolist()
+
+
+def test_by_default_a_fifth_of_all_steps_is_guided_and_fewer_are_asked_about() -> None:
+    config = Config()
+    calls = config.schedule.calls_max
+    guidance = GuidanceTargets(LIFT_CUBE, config.rollout, 100, calls, config.increments, CPU)
+    asked = 0
+    for step in sorted(guidance.query_steps):
+        rows = guidance.rows(config.guided_share)
+        guidance.add(step, rows, [_answer(torch.ones(len(rows), 7))])
+        asked += len(rows)
+    assert guidance.valid.float().mean().item() == pytest.approx(0.2)
+    assert asked / guidance.valid.numel() == pytest.approx(0.04)
 
 
 def test_an_answer_that_is_not_finite_guides_nothing_and_one_of_another_shape_is_refused() -> None:

@@ -7,9 +7,12 @@ import torch
 from sim_training.envs.truth import Truth
 from sim_training.teachers.experts.phase import Phase, everywhere, funnel
 
-_CLEARANCE_M = 0.025
+_CLEARANCE_M = 0.05
 _CONTACT_M = 0.012
-_BESIDE_M, _STILL_BESIDE_M = 0.008, 0.02
+_BESIDE_M, _CONE = 0.015, 0.5
+"""Near enough to the line through goal and object to push: at contact, and the more for each metre before it."""
+
+_LOW_M = 0.02
 _THERE_M = 0.025
 
 
@@ -25,10 +28,9 @@ def push(truth: Truth) -> list[Phase]:
     from_cube = tcp - cube
     along = (from_cube * way).sum(-1)
     aside = (from_cube - way * along[:, None])[:, :2].norm(dim=-1)
-    behind = along < -half[:, 0]
-    low = from_cube[:, 2].abs() < 0.012
-    pushing = behind & low & (along > -half[:, 0] - 0.035)
-    ready = pushing & (aside < torch.where(along > -half[:, 0] - 0.016, _STILL_BESIDE_M, _BESIDE_M))
+    before = -along - half[:, 0]
+    low = from_cube[:, 2].abs() < _LOW_M
+    ready = low & (before > 0) & (before < 2 * _CLEARANCE_M) & (aside < _BESIDE_M + _CONE * before)
     there = distance < _THERE_M
     still, closed = torch.zeros_like(tcp), everywhere(tcp, True)
     onward = cube - way * (half + _CONTACT_M) + way * distance[:, None].clamp(max=0.05)
