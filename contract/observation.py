@@ -21,6 +21,7 @@ class PolicyInput:
     object_held: 1.0 while it is taken to move with the tool (...).
     previous_action: as the policy gave it (..., 7).
     goal_position: where the object is to go, m, base frame (..., 3).
+    pose_base_second, second_age: the same of the second object, which is never taken to be held.
     """
 
     pose_base_tcp: Pose
@@ -32,6 +33,8 @@ class PolicyInput:
     object_held: Any
     previous_action: Any
     goal_position: Any = None
+    pose_base_second: Pose | None = None
+    second_age: Any = None
 
 
 def _axis(q: Any, axis: int) -> Any:
@@ -44,6 +47,11 @@ def _axis(q: Any, axis: int) -> Any:
 def _direction(yaw: Any) -> Any:
     xp = namespace(yaw)
     return xp.stack([xp.cos(yaw), xp.sin(yaw)], -1)
+
+
+def _second(state: PolicyInput) -> Pose:
+    assert state.pose_base_second is not None, "this task observes a second object"
+    return state.pose_base_second
 
 
 _FIELDS: dict[str, tuple[int, str, Callable[[PolicyInput], Any]]] = {
@@ -77,6 +85,19 @@ _FIELDS: dict[str, tuple[int, str, Callable[[PolicyInput], Any]]] = {
         ),
     ),
     "object_axis": (3, "the object's x axis, base frame", lambda s: _axis(s.pose_base_object.quaternion, 0)),
+    "object_heading": (2, "cos, sin of the object's yaw", lambda s: _direction(yaw_of(s.pose_base_object.quaternion))),
+    "second_from_object": (
+        3,
+        "m, second object minus object position, base frame",
+        lambda s: _second(s).position - s.pose_base_object.position,
+    ),
+    "second_heading": (2, "cos, sin of the second object's yaw", lambda s: _direction(yaw_of(_second(s).quaternion))),
+    "second_age": (1, "s since the second object was measured", lambda s: s.second_age[..., None]),
+    "goal_from_second": (
+        3,
+        "m, goal minus second object's position, base frame",
+        lambda s: s.goal_position - _second(s).position,
+    ),
     "goal_from_object": (
         3,
         "m, goal minus object position, base frame",

@@ -33,6 +33,7 @@ class Randomisation:
     """What differs from episode to episode in training, so that the robot is one more sample. Units in the names.
 
     cube_half_size_m: half the object's width between the fingers; its other sides scale along.
+    second_half_size_m: the same of the second object; None for its nominal size.
     push_impulse_ns: one horizontal knock to the object at a random tick, newton seconds; None for none.
     """
 
@@ -51,6 +52,7 @@ class Randomisation:
     object_dropout: Range = Range(0.0, 0.1)
     gripper_delay_ticks: Range = Range(0, 4)
     push_impulse_ns: Range | None = None
+    second_half_size_m: Range | None = None
 
 
 def _without_none(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -71,7 +73,8 @@ class TaskSpec:
     What only some tasks have is None in the others, and left out of their contract's hash:
     gripper_stays_closed: the task is done with closed fingers, whatever the action's last number says.
     object_half_size_m: half sides along the object's own axes; a cube of `object_width_m` where None.
-    goal_low_m, goal_high_m: where the goal may be, base frame. Or, relative to the object's start:
+    second_name, second_half_size_m, second_low_m, second_high_m: a second object, as the first is described.
+    goal_low_m, goal_high_m: where the goal may be, base frame. Or, relative to where what is brought there starts:
     goal_distance_m, goal_bearing_rad: how far off and in which direction; 0 is away from the robot, pi towards it.
     goal_tolerance_m: how near counts as there.
     """
@@ -103,6 +106,10 @@ class TaskSpec:
     max_object_age_s: float = 1.0
     gripper_stays_closed: bool | None = None
     object_half_size_m: tuple[float, float, float] | None = None
+    second_name: str | None = None
+    second_half_size_m: tuple[float, float, float] | None = None
+    second_low_m: tuple[float, float] | None = None
+    second_high_m: tuple[float, float] | None = None
     goal_low_m: tuple[float, float, float] | None = None
     goal_high_m: tuple[float, float, float] | None = None
     goal_distance_m: float | None = None
@@ -130,6 +137,11 @@ class TaskSpec:
     def has_goal(self) -> bool:
         """Whether a place is given to bring the object to."""
         return self.goal_tolerance_m is not None
+
+    @property
+    def has_second(self) -> bool:
+        """Whether there is a second object."""
+        return self.second_name is not None
 
     @property
     def start_pose_base_tcp(self) -> Pose:
@@ -249,7 +261,20 @@ PEG_UPRIGHT = replace(
     start_quaternion=(0.0, 0.70710678, 0.70710678, 0.0),
 )
 
-_CARDS = (LIFT_CUBE, PICK_CUBE, PICK_PLACE, PUSH_CUBE, PUSH_CUBE_V2, PULL_CUBE, PEG_UPRIGHT)
+STACK_CUBE = replace(
+    LIFT_CUBE,
+    name="stack_cube",
+    instruction="stack the red cube on the green cube",
+    observation_fields=(*_TOOL, *_CUBE, "second_from_object", "second_age", "previous_action"),
+    horizon=150,
+    second_name="green cube",
+    second_half_size_m=(0.02, 0.02, 0.02),
+    second_low_m=(0.40, -0.20),
+    second_high_m=(0.70, 0.20),
+    randomisation=Randomisation(second_half_size_m=Range(0.019, 0.021)),
+)
+
+_CARDS = (LIFT_CUBE, PICK_CUBE, PICK_PLACE, PUSH_CUBE, PUSH_CUBE_V2, PULL_CUBE, PEG_UPRIGHT, STACK_CUBE)
 TASKS: dict[str, TaskSpec] = {card.name: card for card in _CARDS}
 
 

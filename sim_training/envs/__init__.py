@@ -23,6 +23,7 @@ _ENVIRONMENTS = {
     "push_cube_v2": ("push_cube", "PushCubeContract-v2"),
     "pull_cube": ("push_cube", "PullCubeContract-v1"),
     "peg_upright": ("peg_upright", "PegUpright-v1"),
+    "stack_cube": ("stack_cube", "StackCubeContract-v1"),
 }
 """Module and ManiSkill id of every task card."""
 

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from contract import action as contract_action
 from contract.poses import Pose, quat_from_axis_angle, quat_multiply, rotation_between
-from contract.tasks import TaskSpec
+from contract.tasks import Randomisation, TaskSpec
+from sim_training.envs.estimate import sample, sample_ticks
 from sim_training.envs.kinematics import forward, ik_step
 from sim_training.envs.response import FITTED_RESPONSE, ImpedanceResponse, Transition
 
@@ -105,6 +106,19 @@ class ImpedanceController(BaseController):
         self._begins_closed[rows] = begins_closed[rows]
         self._linear.replace(rows, Transition.of(response.translation, period, count, self.device))
         self._angular.replace(rows, Transition.of(response.rotation, period, count, self.device))
+
+    def draw_episode(self, rows: Tensor, ranges: Randomisation, begins_closed: Tensor) -> Tensor:
+        """A robot for each episode that begins; returns the scale of its response. Shapes: (n,) indices, (n,) bool"""
+        count, device = len(rows), self.device
+        beginning, closed = torch.zeros(2, self.scene.num_envs, dtype=torch.bool, device=device)
+        command_delay, gripper_delay = torch.zeros(2, self.scene.num_envs, dtype=torch.long, device=device)
+        scale = torch.ones(self.scene.num_envs, device=device)
+        scale[rows] = sample(ranges.tracking_frequency_scale, count, device)
+        command_delay[rows] = sample_ticks(ranges.command_delay_ticks, count, device)
+        gripper_delay[rows] = sample_ticks(ranges.gripper_delay_ticks, count, device)
+        beginning[rows], closed[rows] = True, begins_closed
+        self.set_episode(beginning, FITTED_RESPONSE.scaled(scale), command_delay, gripper_delay, closed)
+        return scale[rows]
 
     @property
     def command(self) -> Pose:

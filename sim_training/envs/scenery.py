@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import sapien
+import torch
 from mani_skill.sensors.camera import CameraConfig
 from mani_skill.utils import sapien_utils
 from mani_skill.utils.building import actors
 from mani_skill.utils.structs.actor import Actor
+from torch import Tensor
 
-from contract.tasks import TaskSpec
+from contract.poses import Pose
+from contract.tasks import Randomisation, Range, TaskSpec
 
 BASE_IN_WORLD = (-0.615, 0.0, 0.0)
 """Where ManiSkill's table scene puts the robot; every number of the contract is relative to it."""
@@ -54,11 +58,30 @@ class Body:
 
 def sample_body(spec: TaskSpec, index: int, rng: Any | None) -> Body:
     """The object of one environment, nominal without a generator; its sides keep the card's proportions."""
-    shape = [side / (spec.object_width_m / 2) for side in spec.half_size_m]
-    half, mass, friction = spec.object_width_m / 2, _NOMINAL_MASS_KG, _NOMINAL_FRICTION
+    ranges = spec.randomisation
+    return _sample(spec.half_size_m, spec.object_width_m / 2, ranges.cube_half_size_m, ranges, index, rng)
+
+
+def sample_second(spec: TaskSpec, index: int, rng: Any | None) -> Body:
+    """The second object of one environment, in the same manner."""
+    assert spec.second_half_size_m is not None
+    ranges = spec.randomisation
+    return _sample(spec.second_half_size_m, spec.second_half_size_m[1], ranges.second_half_size_m, ranges, index, rng)
+
+
+def _sample(
+    sides: tuple[float, float, float],
+    half: float,
+    widths: Range | None,
+    ranges: Randomisation,
+    index: int,
+    rng: Any | None,
+) -> Body:
+    """half: nominal half width, which `widths` replaces. Units: m"""
+    shape = [side / half for side in sides]
+    mass, friction = _NOMINAL_MASS_KG, _NOMINAL_FRICTION
     if rng is not None:
-        ranges = spec.randomisation
-        half = rng.uniform(ranges.cube_half_size_m.low, ranges.cube_half_size_m.high)
+        half = rng.uniform(widths.low, widths.high) if widths else half
         mass = rng.uniform(ranges.cube_mass_kg.low, ranges.cube_mass_kg.high)
         friction = rng.uniform(ranges.friction.low, ranges.friction.high)
     return Body(index, (half * shape[0], half * shape[1], half * shape[2]), mass, friction)
@@ -86,7 +109,25 @@ class Box:
             builder.add_box_visual(centre, half_size=[x / count, y, z], material=material)
 
 
-def build(scene: Any, name: str, bodies: list[Body], shape: Shape) -> Actor:
+_ANYHOW = Range(-math.pi, math.pi)
+
+
+@dataclass(frozen=True)
+class SecondObject:
+    """How a task's second object looks, starts and takes part.
+
+    yaw: its heading at the start. apart_m: how far it then is at least from the first one. is_fixed: nothing can move
+    it. is_brought: it is what has to come somewhere and rest there, with the first one as a tool.
+    """
+
+    shape: Shape = Box((GREEN,))
+    yaw: Range = _ANYHOW
+    apart_m: float = 0.0
+    is_fixed: bool = False
+    is_brought: bool = False
+
+
+def build(scene: Any, name: str, bodies: list[Body], shape: Shape, fixed: bool = False) -> Actor:
     """The same thing in every environment, each its own size, handled as one actor."""
     built = []
     for body in bodies:
@@ -94,7 +135,8 @@ def build(scene: Any, name: str, bodies: list[Body], shape: Shape) -> Actor:
         shape(builder, body)
         builder.initial_pose = sapien.Pose(p=[0.0, 0.0, body.half_size[2]])
         builder.set_scene_idxs([body.index])
-        built.append(builder.build(name=f"{name}-{body.index}"))
+        make = builder.build_kinematic if fixed else builder.build
+        built.append(make(name=f"{name}-{body.index}"))
     return Actor.merge(built, name=name)
 
 
@@ -108,3 +150,14 @@ def goal_ball(scene: Any, radius: float) -> Actor:
     """A green ball in the air that nothing can touch."""
     initial = sapien.Pose(p=[0.0, 0.0, 0.2])
     return actors.build_sphere(scene, radius, np.array([0, 1, 0, 1]), "goal", "kinematic", False, initial_pose=initial)
+
+
+_PAINTED_M = 0.02
+"""Goals no higher than this above where the object lies are painted on the table."""
+
+
+def marked(goal: Tensor, rest: float) -> Pose:
+    """Where the marker of a goal (n, 3) stands, for an object that lies `rest` metres high."""
+    flat = goal.new_tensor([math.sqrt(0.5), 0.0, math.sqrt(0.5), 0.0]).repeat(len(goal), 1)
+    in_the_air = goal[:, 2:] > rest + _PAINTED_M
+    return Pose(torch.cat([goal[:, :2], goal[:, 2:] * in_the_air + 1e-3], -1), flat)

@@ -11,10 +11,11 @@ from contract.poses import Pose
 
 @dataclass(frozen=True)
 class Truth:
-    """tcp, object: poses in the base frame (N, ...). goal: position (N, 3). None where the task has none.
+    """tcp, object, second: poses in the base frame (N, ...). goal: position (N, 3). None where the task has none.
 
     grasped: the object is between the fingers (N,) bool. closed: last told to close (N,) bool. width: between the
-    fingers, m (N,). half_size: of the object, m (N, 3). settled: the object is where it should be now (N,) bool.
+    fingers, m (N,). half_size, second_half_size: of the objects, m (N, 3). settled: everything is where it should be
+    now (N,) bool.
     """
 
     tcp: Pose
@@ -25,3 +26,5 @@ class Truth:
     half_size: Tensor
     settled: Tensor
     goal: Tensor | None = None
+    second: Pose | None = None
+    second_half_size: Tensor | None = None

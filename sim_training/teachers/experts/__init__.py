@@ -19,4 +19,5 @@ EXPERTS: dict[str, Expert] = {
     "push_cube_v2": pushing.push,
     "pull_cube": pushing.push,
     "peg_upright": grasping.stand,
+    "stack_cube": grasping.stack,
 }

@@ -34,9 +34,23 @@ def bring(truth: Truth) -> list[Phase]:
 
 
 def place(truth: Truth) -> list[Phase]:
-    """Take it, carry it over the goal and down, let go, rise."""
+    """Take it and put it down on the goal."""
     assert truth.goal is not None
-    off = truth.goal - truth.object.position
+    return _put_down(truth, truth.goal)
+
+
+def stack(truth: Truth) -> list[Phase]:
+    """Take it and put it down on the second object."""
+    assert truth.second is not None
+    assert truth.second_half_size is not None
+    top = truth.second.position.clone()
+    top[:, 2] += truth.second_half_size[:, 2] + truth.half_size[:, 2]
+    return _put_down(truth, top)
+
+
+def _put_down(truth: Truth, goal: Tensor) -> list[Phase]:
+    """Take it, carry its centre over the goal and down, let go, rise. Shape: (N, 3)"""
+    off = goal - truth.object.position
     placed = (off[:, :2].norm(dim=-1) < 0.015) & (off[:, 2] > -0.008)
     open_wide = truth.width > 2 * truth.half_size[:, 1] + 0.02
     stay, still = truth.tcp.position, torch.zeros_like(truth.tcp.position)
@@ -44,7 +58,7 @@ def place(truth: Truth) -> list[Phase]:
     up = stay + stay.new_tensor([0.0, 0.0, 0.1])
     return [
         *take(truth, or_done=placed),
-        _carry(truth, funnel(truth.object.position, truth.goal), done=placed),
+        _carry(truth, funnel(truth.object.position, goal), done=placed),
         Phase(stay, still, no, done=open_wide),
         Phase(torch.where((stay[:, 2] < 0.15)[:, None], up, stay), still, no, done=never),
     ]
