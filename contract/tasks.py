@@ -261,6 +261,101 @@ PEG_UPRIGHT = replace(
     start_quaternion=(0.0, 0.70710678, 0.70710678, 0.0),
 )
 
+_PEG = ("object_from_tcp", "object_position", "object_heading", "object_age", "object_held")
+
+POKE_CUBE = replace(
+    LIFT_CUBE,
+    name="poke_cube",
+    instruction="push the cube by using the blue tool",
+    observation_fields=(
+        *_TOOL,
+        *_PEG,
+        "second_from_object",
+        "second_age",
+        "goal_from_second",
+        "previous_action",
+    ),
+    horizon=150,
+    object_name="peg",
+    object_half_size_m=(0.12, 0.02, 0.02),
+    object_low_m=(0.38, -0.12),
+    object_high_m=(0.44, 0.12),
+    second_name="cube",
+    second_half_size_m=(0.02, 0.02, 0.02),
+    second_low_m=(0.61, -0.12),
+    second_high_m=(0.66, 0.12),
+    goal_distance_m=0.1,
+    goal_bearing_rad=Range(0.0, 0.0),
+    goal_tolerance_m=0.05,
+    randomisation=Randomisation(second_half_size_m=Range(0.019, 0.021)),
+)
+
+PULL_CUBE_TOOL = replace(
+    LIFT_CUBE,
+    name="pull_cube_tool",
+    instruction="pull the cube by using the red tool",
+    observation_fields=(*_TOOL, *_PEG, "second_from_object", "second_age", "previous_action"),
+    horizon=200,
+    object_name="hook",
+    object_half_size_m=(0.15, 0.02, 0.02),
+    object_low_m=(0.38, -0.18),
+    object_high_m=(0.44, 0.02),
+    second_name="cube",
+    second_half_size_m=(0.02, 0.02, 0.02),
+    second_low_m=(0.80, -0.02),
+    second_high_m=(0.86, 0.12),
+    randomisation=Randomisation(second_half_size_m=Range(0.019, 0.021)),
+)
+
+PEG_INSERTION = replace(
+    LIFT_CUBE,
+    name="peg_insertion",
+    instruction="insert the peg into the hole",
+    observation_fields=(*_TOOL, *_PEG, "second_from_object", "second_heading", "second_age", "previous_action"),
+    horizon=200,
+    object_name="peg",
+    object_half_size_m=(0.10, 0.02, 0.02),
+    object_low_m=(0.45, -0.22),
+    object_high_m=(0.60, -0.10),
+    start_q_rad=PEG_UPRIGHT.start_q_rad,
+    start_quaternion=PEG_UPRIGHT.start_quaternion,
+    second_name="box with a hole",
+    second_half_size_m=(0.05, 0.06, 0.10),
+    second_low_m=(0.45, 0.16),
+    second_high_m=(0.60, 0.24),
+    randomisation=Randomisation(
+        cube_half_size_m=Range(0.0195, 0.0205),
+        object_noise_m=Range(0.0, 0.001),
+        object_bias_m=Range(-0.001, 0.001),
+        object_yaw_noise_rad=Range(0.0, 0.01),
+    ),
+)
+
+ROLL_BALL = replace(
+    LIFT_CUBE,
+    name="roll_ball",
+    instruction="push the ball",
+    observation_fields=(
+        *_TOOL,
+        "object_from_tcp",
+        "object_position",
+        "object_age",
+        "goal_from_object",
+        "previous_action",
+    ),
+    horizon=150,
+    object_name="ball",
+    object_width_m=0.07,
+    object_low_m=(0.45, -0.12),
+    object_high_m=(0.55, 0.12),
+    hold_s=0.05,
+    still_speed_m_s=1.0,
+    goal_low_m=(0.92, -0.22, 0.0),
+    goal_high_m=(0.98, 0.22, 0.0),
+    goal_tolerance_m=0.1,
+    randomisation=Randomisation(cube_half_size_m=Range(0.033, 0.037), friction=Range(0.05, 0.25)),
+)
+
 STACK_CUBE = replace(
     LIFT_CUBE,
     name="stack_cube",
@@ -274,7 +369,20 @@ STACK_CUBE = replace(
     randomisation=Randomisation(second_half_size_m=Range(0.019, 0.021)),
 )
 
-_CARDS = (LIFT_CUBE, PICK_CUBE, PICK_PLACE, PUSH_CUBE, PUSH_CUBE_V2, PULL_CUBE, PEG_UPRIGHT, STACK_CUBE)
+_CARDS = (
+    LIFT_CUBE,
+    PICK_CUBE,
+    PICK_PLACE,
+    PUSH_CUBE,
+    PUSH_CUBE_V2,
+    PULL_CUBE,
+    PEG_UPRIGHT,
+    PEG_INSERTION,
+    POKE_CUBE,
+    PULL_CUBE_TOOL,
+    ROLL_BALL,
+    STACK_CUBE,
+)
 TASKS: dict[str, TaskSpec] = {card.name: card for card in _CARDS}
 
 

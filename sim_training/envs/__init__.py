@@ -23,6 +23,10 @@ _ENVIRONMENTS = {
     "push_cube_v2": ("push_cube", "PushCubeContract-v2"),
     "pull_cube": ("push_cube", "PullCubeContract-v1"),
     "peg_upright": ("peg_upright", "PegUpright-v1"),
+    "poke_cube": ("poke_cube", "PokeCubeContract-v1"),
+    "pull_cube_tool": ("pull_cube_tool", "PullCubeToolContract-v1"),
+    "peg_insertion": ("peg_insertion", "PegInsertion-v1"),
+    "roll_ball": ("roll_ball", "RollBallContract-v1"),
     "stack_cube": ("stack_cube", "StackCubeContract-v1"),
 }
 """Module and ManiSkill id of every task card."""

@@ -258,6 +258,7 @@ class ContractTask(BaseEnv):
             closed=self.controller.closed,
             width=self.controller.gripper_width,
             half_size=self.half_size,
+            velocity=self.actor.linear_velocity,
             settled=self.settled,
             goal=self.goal_position if self.card.has_goal else None,
             second=self.second if has_second else None,

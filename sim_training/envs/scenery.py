@@ -23,7 +23,8 @@ BASE_IN_WORLD = (-0.615, 0.0, 0.0)
 
 Colour = tuple[float, float, float, float]
 RED, GREEN, BLUE = (0.8, 0.1, 0.1, 1.0), (0.1, 0.6, 0.1, 1.0), (0.05, 0.16, 0.63, 1.0)
-_NOMINAL_MASS_KG, _NOMINAL_FRICTION = 0.06, 1.0
+ORANGE, WHITE, SAND = (0.93, 0.45, 0.33, 1.0), (0.93, 0.96, 0.98, 1.0), (1.0, 0.82, 0.54, 1.0)
+_NOMINAL_MASS_KG = 0.06
 
 _CAMERA_EYES = {"normal": (0.55, 0.75, 0.6), "moved": (0.75, 0.45, 0.5)}
 """World frame, metres; the moved camera stands 25 degrees further round and lower, as in RPD's figure 6."""
@@ -79,7 +80,7 @@ def _sample(
 ) -> Body:
     """half: nominal half width, which `widths` replaces. Units: m"""
     shape = [side / half for side in sides]
-    mass, friction = _NOMINAL_MASS_KG, _NOMINAL_FRICTION
+    mass, friction = _NOMINAL_MASS_KG, (ranges.friction.low + ranges.friction.high) / 2
     if rng is not None:
         half = rng.uniform(widths.low, widths.high) if widths else half
         mass = rng.uniform(ranges.cube_mass_kg.low, ranges.cube_mass_kg.high)
@@ -127,6 +128,61 @@ class SecondObject:
     is_brought: bool = False
 
 
+@dataclass(frozen=True)
+class Ball:
+    """A ball as wide as the body."""
+
+    colour: Colour
+
+    def __call__(self, builder: Any, body: Body) -> None:
+        """Add it to the builder."""
+        radius = body.half_size[0]
+        density = body.mass / (4 / 3 * math.pi * radius**3)
+        builder.add_sphere_collision(radius=radius, material=body.material, density=density)
+        builder.add_sphere_visual(radius=radius, material=sapien.render.RenderMaterial(base_color=self.colour))
+
+
+@dataclass(frozen=True)
+class Hook:
+    """An L: a handle as large as the body, and at its head (positive x) a hook out to positive y; see hook.py."""
+
+    colour: Colour
+    grip_m: float
+    reach_m: float
+    thick_m: float
+
+    def __call__(self, builder: Any, body: Body) -> None:
+        """Add it to the builder."""
+        x, y, z = body.half_size
+        hook = (self.thick_m / 2, self.reach_m / 2, z)
+        density = body.mass / (8 * (x * y * z + hook[0] * hook[1] * hook[2]))
+        material = sapien.render.RenderMaterial(base_color=self.colour)
+        at_head = self.grip_m + x - self.thick_m / 2
+        for centre, half in (([self.grip_m, 0, 0], (x, y, z)), ([at_head, y + self.reach_m / 2, 0], hook)):
+            pose = sapien.Pose(centre)
+            builder.add_box_collision(pose, list(half), material=body.material, density=density)
+            builder.add_box_visual(pose, list(half), material=material)
+
+
+@dataclass(frozen=True)
+class Holed:
+    """A box with a square hole along its x axis through its middle. hole_m: half the hole's width."""
+
+    colour: Colour
+    hole_m: float
+
+    def __call__(self, builder: Any, body: Body) -> None:
+        """Add it to the builder."""
+        x, y, z = body.half_size
+        beside, above = (y - self.hole_m) / 2, (z - self.hole_m) / 2
+        walls = [((0.0, side * (y - beside), 0.0), (x, beside, z)) for side in (-1, 1)]
+        walls += [((0.0, 0.0, side * (z - above)), (x, self.hole_m, above)) for side in (-1, 1)]
+        material = sapien.render.RenderMaterial(base_color=self.colour)
+        for centre, half in walls:
+            builder.add_box_collision(sapien.Pose(centre), list(half), material=body.material)
+            builder.add_box_visual(sapien.Pose(centre), list(half), material=material)
+
+
 def build(scene: Any, name: str, bodies: list[Body], shape: Shape, fixed: bool = False) -> Actor:
     """The same thing in every environment, each its own size, handled as one actor."""
     built = []
@@ -150,6 +206,21 @@ def goal_ball(scene: Any, radius: float) -> Actor:
     """A green ball in the air that nothing can touch."""
     initial = sapien.Pose(p=[0.0, 0.0, 0.2])
     return actors.build_sphere(scene, radius, np.array([0, 1, 0, 1]), "goal", "kinematic", False, initial_pose=initial)
+
+
+def rails(scene: Any, low: tuple[float, float], high: tuple[float, float]) -> Actor:
+    """A low frame on the table that nothing rolls out of; corners x and y in the base frame, metres."""
+    builder = scene.create_actor_builder()
+    (x, y), thick, tall = ((a + b) / 2 for a, b in zip(low, high, strict=True)), 0.01, 0.02
+    long_x, long_y = (high[0] - low[0]) / 2, (high[1] - low[1]) / 2
+    sides = [((end, y), (thick, long_y)) for end in (low[0], high[0])]
+    sides += [((x, end), (long_x, thick)) for end in (low[1], high[1])]
+    wood = sapien.render.RenderMaterial(base_color=(0.5, 0.35, 0.2, 1.0))
+    for place, half in sides:
+        builder.add_box_collision(sapien.Pose([*place, tall]), [*half, tall])
+        builder.add_box_visual(sapien.Pose([*place, tall]), [*half, tall], material=wood)
+    builder.initial_pose = sapien.Pose(p=BASE_IN_WORLD)
+    return builder.build_kinematic(name="rails")
 
 
 _PAINTED_M = 0.02

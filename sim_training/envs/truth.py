@@ -14,8 +14,8 @@ class Truth:
     """tcp, object, second: poses in the base frame (N, ...). goal: position (N, 3). None where the task has none.
 
     grasped: the object is between the fingers (N,) bool. closed: last told to close (N,) bool. width: between the
-    fingers, m (N,). half_size, second_half_size: of the objects, m (N, 3). settled: everything is where it should be
-    now (N,) bool.
+    fingers, m (N,). half_size, second_half_size: of the objects, m (N, 3). velocity: of the object, m/s (N, 3).
+    settled: everything is where it should be now (N,) bool.
     """
 
     tcp: Pose
@@ -24,6 +24,7 @@ class Truth:
     closed: Tensor
     width: Tensor
     half_size: Tensor
+    velocity: Tensor
     settled: Tensor
     goal: Tensor | None = None
     second: Pose | None = None

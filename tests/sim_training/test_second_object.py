@@ -1,7 +1,5 @@
 """Tasks with a second object: where it starts, what is believed about it, what it takes to succeed."""
 
-from typing import Any
-
 import pytest
 import torch
 
@@ -9,8 +7,6 @@ from contract.observation import layout
 from contract.poses import Pose
 from contract.tasks import STACK_CUBE, TASKS
 from sim_training.envs import make_task
-from sim_training.teachers.scripted import NO_FAULTS, ScriptedTeacher
-from sim_training.teachers.teacher import Question, increment
 
 COUNT = 8
 
@@ -20,17 +16,6 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _under_expert(env: Any, seed: int) -> Any:
-    """Ticks of an episode driven by the expert without faults."""
-    torch.manual_seed(seed)
-    env.reset(seed=[seed + i for i in range(COUNT)])
-    task, rows = env.unwrapped, torch.arange(COUNT)
-    teacher = ScriptedTeacher(task.card, NO_FAULTS)
-    for _ in range(task.card.horizon):
-        question = Question(rows, [""] * COUNT, task.tcp, None, task.truth)
-        yield env.step(increment(task.card, teacher.ask(question, 1.0).delta, 5))
-
-
 @pytest.mark.parametrize("name", sorted(name for name, card in TASKS.items() if not card.has_second))
 def test_a_card_without_a_second_object_says_nothing_about_one(name: str) -> None:
     assert not any("second" in key for key in TASKS[name].as_dict())
@@ -38,14 +23,18 @@ def test_a_card_without_a_second_object_says_nothing_about_one(name: str) -> Non
 
 
 def test_the_second_object_is_never_believed_to_be_in_the_fingers() -> None:
-    env = make_task("stack_cube", COUNT)
-    task, both_near = env.unwrapped, torch.zeros(COUNT, dtype=torch.bool)
-    for _ in _under_expert(env, 21):
-        near = (task.second.position - task.tcp.position).norm(dim=-1) < 0.05
-        both_near |= near & task.belief.object.held
-        assert not task.belief.second.held.any()
-        assert (task.belief.second.pose.position - task.second.position).norm(dim=-1).max() < 0.03
-    assert both_near.sum() >= COUNT // 2
+    env = make_task("stack_cube", COUNT, near_starts=1.0)
+    torch.manual_seed(21)
+    env.reset(seed=21)
+    task = env.unwrapped
+    below = task.object.position - torch.tensor([0.0, 0.0, 0.041])
+    task._put(task.second_actor, Pose(below, task.object.quaternion))
+    task.scene._gpu_apply_all()
+    env.step(torch.zeros(COUNT, 7))
+    held = task.belief.object.held
+    assert 0 < held.sum() < COUNT
+    assert ((task.second.position - task.tcp.position).norm(dim=-1)[held] < 0.06).all()
+    assert not task.belief.second.held.any()
     env.close()
 
 
@@ -67,4 +56,54 @@ def test_a_stacked_cube_counts_once_the_fingers_are_off_it() -> None:
     for _ in range(20):
         _, _, _, _, info = env.step(close)
     assert not info["success"].any(), "shut fingers may hold it"
+    env.close()
+
+
+@pytest.mark.parametrize("name", ["poke_cube", "pull_cube_tool"])
+def test_a_cube_where_it_should_be_counts_only_with_the_tool_in_the_fingers(name: str) -> None:
+    env = make_task(name, COUNT, near_starts=1.0)
+    torch.manual_seed(23)
+    env.reset(seed=23)
+    task = env.unwrapped
+    held = task.controller.closed.clone()
+    assert 0 < held.sum() < COUNT
+    place = task.goal_position if task.card.has_goal else torch.tensor([0.58, 0.1, 0.02]).expand(COUNT, 3)
+    task._put(task.second_actor, Pose(place, task.second.quaternion))
+    task.scene._gpu_apply_all()
+    still = torch.zeros(COUNT, 7)
+    for _ in range(15):
+        _, _, _, _, info = env.step(still)
+    torch.testing.assert_close(info["success"], held)
+    env.close()
+
+
+def test_a_peg_in_the_hole_has_three_millimetres_to_either_side_and_no_more() -> None:
+    env = make_task("peg_insertion", COUNT, randomise=False)
+    env.reset(seed=24)
+    task = env.unwrapped
+    aside = torch.tensor([0.0, 0.002, -0.002, 0.0025, 0.006, -0.006, 0.005, -0.005])
+    middle, straight = torch.zeros(COUNT, 3), torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(COUNT, 1)
+    middle[:, 1] = aside
+    task._put(task.actor, task.second @ Pose(middle, straight))
+    task.scene._gpu_apply_all()
+    for _ in range(4):
+        env.step(torch.zeros(COUNT, 7))
+    assert task.settled.all()
+    lies = (task.second.inverse() @ task.object).position
+    torch.testing.assert_close(lies[:4, 1], aside[:4], atol=3e-4, rtol=0)
+    torch.testing.assert_close(lies[4:, 1], 0.003 * aside[4:].sign(), atol=5e-4, rtol=0)
+    torch.testing.assert_close(lies[:, 2], torch.full((COUNT,), -0.003), atol=3e-4, rtol=0)
+    env.close()
+
+
+def test_the_box_with_the_hole_stands_where_it_was_put_whatever_hits_it() -> None:
+    env = make_task("peg_insertion", COUNT, randomise=False)
+    env.reset(seed=25)
+    task = env.unwrapped
+    before = task.second.position.clone()
+    task.actor.set_linear_velocity(torch.tensor([[0.0, 3.0, 0.0]]).repeat(COUNT, 1))
+    task.scene._gpu_apply_all()
+    for _ in range(10):
+        env.step(torch.zeros(COUNT, 7))
+    assert torch.equal(task.second.position, before)
     env.close()

@@ -108,6 +108,21 @@ def test_a_knock_moves_the_object_at_its_tick() -> None:
     env.close()
 
 
+def test_a_ball_sent_to_its_target_has_been_there_and_never_leaves_the_table() -> None:
+    env = make_task("roll_ball", COUNT, randomise=False)
+    env.reset(seed=6)
+    bare, stay = env.unwrapped, torch.zeros(COUNT, 7)
+    way = bare.goal_position - bare.object.position
+    way[0] *= -1  # the first is sent the other way
+    bare.actor.set_linear_velocity(0.8 * way / way.norm(dim=-1, keepdim=True))
+    bare.scene._gpu_apply_all()
+    outcomes = torch.stack([env.step(stay)[4]["success"] for _ in range(60)])
+    assert not outcomes[:5].any(), "it is still on its way"
+    assert outcomes[-1].tolist() == [False] + [True] * (COUNT - 1)
+    assert (bare.object.position[:, 2] > 0.02).all()
+    env.close()
+
+
 def test_unknown_options_are_refused_with_the_nearest_name() -> None:
     with pytest.raises(UnknownOption, match="no reward 'spars'; did you mean 'sparse'"):
         make_task("lift_cube", 1, reward="spars")  # type: ignore[arg-type]

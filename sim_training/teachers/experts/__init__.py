@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sim_training.envs.truth import Truth
-from sim_training.teachers.experts import grasping, pushing
+from sim_training.teachers.experts import grasping, pushing, wielding
 from sim_training.teachers.experts.phase import Phase
 
 Expert = Callable[[Truth], list[Phase]]
@@ -19,5 +19,9 @@ EXPERTS: dict[str, Expert] = {
     "push_cube_v2": pushing.push,
     "pull_cube": pushing.push,
     "peg_upright": grasping.stand,
+    "poke_cube": wielding.poke,
+    "pull_cube_tool": wielding.hook,
+    "peg_insertion": wielding.insert,
+    "roll_ball": pushing.roll,
     "stack_cube": grasping.stack,
 }

@@ -24,13 +24,13 @@ def lift(truth: Truth) -> list[Phase]:
     """Take it and hold it high."""
     aim = truth.object.position.clone()
     aim[:, 2] = _LIFT_M + truth.half_size[:, 2]
-    return [*take(truth), _carry(truth, aim)]
+    return [*take(truth), carry(truth, aim)]
 
 
 def bring(truth: Truth) -> list[Phase]:
     """Take it and hold it at the goal."""
     assert truth.goal is not None
-    return [*take(truth), _carry(truth, truth.goal)]
+    return [*take(truth), carry(truth, truth.goal)]
 
 
 def place(truth: Truth) -> list[Phase]:
@@ -58,7 +58,7 @@ def _put_down(truth: Truth, goal: Tensor) -> list[Phase]:
     up = stay + stay.new_tensor([0.0, 0.0, 0.1])
     return [
         *take(truth, or_done=placed),
-        _carry(truth, funnel(truth.object.position, goal), done=placed),
+        carry(truth, funnel(truth.object.position, goal), done=placed),
         Phase(stay, still, no, done=open_wide),
         Phase(torch.where((stay[:, 2] < 0.15)[:, None], up, stay), still, no, done=never),
     ]
@@ -78,10 +78,10 @@ def stand(truth: Truth) -> list[Phase]:
     above[:, 2], down[:, 2] = long + _CLEAR_M, long
     clear = truth.object.position[:, 2] > long - 0.004
     peg_yaw = yaw_of(truth.object.quaternion) - yaw_of(truth.tcp.quaternion)
-    turning, lowering = _carry(truth, above, done=angle < _STANDS_RAD), _carry(truth, down)
+    turning, lowering = carry(truth, above, done=angle < _STANDS_RAD), carry(truth, down)
     return [
-        *take(truth, yaw=_nearest(peg_yaw, math.pi)),
-        _carry(truth, above, done=clear),
+        *take(truth, yaw=nearest(peg_yaw, math.pi)),
+        carry(truth, above, done=clear),
         Phase(turning.target, turn, turning.closed, turning.done),
         Phase(lowering.target, turn, lowering.closed, lowering.done),
     ]
@@ -91,7 +91,7 @@ def take(truth: Truth, yaw: Tensor | None = None, or_done: Tensor | None = None)
     """Come down over the object along a funnel with open fingers, then close. Both are done where `or_done` (N,)."""
     tcp, point = truth.tcp.position, truth.object.position
     if yaw is None:
-        yaw = _nearest(yaw_of(truth.object.quaternion) - yaw_of(truth.tcp.quaternion), math.pi / 2)
+        yaw = nearest(yaw_of(truth.object.quaternion) - yaw_of(truth.tcp.quaternion), math.pi / 2)
     distance = (point - tcp).norm(dim=-1)
     around = torch.where(truth.closed, distance < _STILL_AROUND_M, (distance < _AROUND_M) & (yaw.abs() < _FACING_RAD))
     done = truth.grasped if or_done is None else truth.grasped | or_done
@@ -101,14 +101,14 @@ def take(truth: Truth, yaw: Tensor | None = None, or_done: Tensor | None = None)
     ]
 
 
-def _carry(truth: Truth, aim: Tensor, done: Tensor | None = None) -> Phase:
+def carry(truth: Truth, aim: Tensor, done: Tensor | None = None) -> Phase:
     """Move the held object's centre to `aim`. Shape: (N, 3)"""
     tcp = truth.tcp.position
     closed, never = everywhere(tcp, True), everywhere(tcp, False)
     return Phase(tcp + aim - truth.object.position, torch.zeros_like(tcp), closed, never if done is None else done)
 
 
-def _nearest(yaw: Tensor, symmetry: float) -> Tensor:
+def nearest(yaw: Tensor, symmetry: float) -> Tensor:
     """The shortest turn that looks the same, for fingers that cannot tell turns by `symmetry` apart. Shape: (N,)"""
     return yaw - symmetry * torch.round(yaw / symmetry)
 
