@@ -6,6 +6,7 @@ import torch
 from contract.observation import layout
 from contract.poses import Pose
 from contract.tasks import STACK_CUBE, TASKS
+from sim_training.backends import restore_state, save_state
 from sim_training.envs import make_task
 
 COUNT = 8
@@ -106,4 +107,22 @@ def test_the_box_with_the_hole_stands_where_it_was_put_whatever_hits_it() -> Non
     for _ in range(10):
         env.step(torch.zeros(COUNT, 7))
     assert torch.equal(task.second.position, before)
+    env.close()
+
+
+def test_a_saved_episode_with_two_objects_goes_on_bit_for_bit() -> None:
+    env = make_task("stack_cube", 2, physics="fast")
+    torch.manual_seed(26)
+    env.reset(seed=26)
+    generator = torch.Generator().manual_seed(0)
+    actions = 2 * torch.rand(12, 2, 7, generator=generator) - 1
+    for action in actions[:6]:
+        env.step(action)
+    saved, random = save_state(env), torch.get_rng_state()
+    went_on = [env.step(action)[0] for action in actions[6:]]
+    env.reset(seed=27)
+    restore_state(env, saved)
+    torch.set_rng_state(random)
+    for action, observation in zip(actions[6:], went_on, strict=True):
+        assert torch.equal(env.step(action)[0], observation)
     env.close()
