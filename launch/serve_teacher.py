@@ -1,21 +1,27 @@
 #!/usr/bin/env python3
-"""Serves a teacher: `launch/serve_teacher.py tiny --address tcp://127.0.0.1:5570`; `keys` is for other hosts."""
+"""Serves a teacher: `launch/serve_teacher.py openvla --address tcp://127.0.0.1:5570`; `keys` is for other hosts.
+
+An adapter with inline dependencies runs in an environment of its own, which uv makes at its first start.
+"""
 
 import _environment
 
 _environment.enter()
 
+import os
 import sys
 from pathlib import Path
 
 from sim_training.teachers import adapters
 from sim_training.teachers.keys import KEYS_FOLDER, make_keys
 
+NOT_ADAPTERS = ("__init__", "conversions")
+
 
 def main() -> int:
     """Hands over to the adapter of that name; its own `--help` lists its settings."""
     folder = Path(adapters.__file__).parent
-    names = sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
+    names = sorted(path.stem for path in folder.glob("*.py") if path.stem not in NOT_ADAPTERS)
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name == "keys":
         make_keys(KEYS_FOLDER)
@@ -24,8 +30,19 @@ def main() -> int:
     if name not in names:
         print(f"usage: launch/serve_teacher.py {{{','.join(names)},keys}} [--help] ...", file=sys.stderr)
         return 0 if name in ("--help", "-h") else 2
+    adapter = folder / f"{name}.py"
+    if "# /// script" in adapter.read_text():
+        _run_in_its_own_environment(adapter, sys.argv[2:])
     _environment.restart(["-m", f"sim_training.teachers.adapters.{name}", *sys.argv[2:]])
     return 0
+
+
+def _run_in_its_own_environment(adapter: Path, arguments: list[str]) -> None:
+    # Our packages are found by path; the adapter's own folder is kept off it, or lerobot.py would hide lerobot.
+    environment = os.environ | {"PYTHONPATH": str(_environment.ROOT), "PYTHONSAFEPATH": "1"}
+    uv = str(_environment.VENV / "bin" / "uv")
+    sys.stdout.flush()
+    os.execve(uv, [uv, "run", "--script", str(adapter), *arguments], environment)
 
 
 if __name__ == "__main__":
