@@ -146,11 +146,25 @@ def read() -> Config:
     return config
 
 
+def trouble_with_teacher(address: str) -> str | None:
+    """Why the teacher served at this address cannot be used, in one sentence; None if it answers."""
+    from sim_training.teachers.keys import TeacherKeysMissing
+    from sim_training.teachers.remote import RemoteTeacher, TeacherRefused, TeacherUnreachable
+
+    try:
+        RemoteTeacher(address, connect_timeout_s=5.0).close()
+    except (TeacherUnreachable, TeacherRefused, TeacherKeysMissing) as error:
+        return str(error)
+    return None
+
+
 if __name__ == "__main__":
     if "--list" in sys.argv:
         print(catalogue())
         sys.exit()
     try:
-        read()
+        teacher = read().teacher
     except (UnknownTask, UnknownOption, NoCheckpoint, FolderInUse) as error:
         sys.exit(str(error))
+    if "://" in teacher:
+        sys.exit(trouble_with_teacher(teacher))
