@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import time
 from pathlib import Path
@@ -77,6 +78,7 @@ class RemoteTeacher:
             transport = "shared" if same_host else "jpeg"
         self.transport: Transport = transport
         self._images = ImageSender(transport)
+        atexit.register(self.close)
 
     def begin(self, rows: Tensor) -> None:
         """Nothing to forget: a server's model sees one instant at a time."""
@@ -117,7 +119,8 @@ class RemoteTeacher:
         return figures
 
     def close(self) -> None:
-        """Leave the server and give the shared memory back."""
+        """Leave the server and give the shared memory back; done at the program's end too."""
+        atexit.unregister(self.close)
         self._socket.close(linger=0)
         self._context.term()
         if self._images is not None:

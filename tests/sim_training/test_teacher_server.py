@@ -113,6 +113,19 @@ def test_on_one_host_images_travel_by_shared_memory_and_the_client_takes_it_away
     assert not set(Path("/dev/shm").iterdir()) - before
 
 
+def test_a_program_that_just_ends_leaves_no_shared_memory_and_no_warning(tiny):
+    before = set(Path("/dev/shm").iterdir())
+    program = (
+        "import sys; from tests.sim_training.test_teacher_server import RemoteTeacher, question;"
+        "teacher = RemoteTeacher(sys.argv[1]); assert teacher.ask(question(['a']), 10.0).valid.all()"
+    )
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-c", program, tiny.address]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not set(Path("/dev/shm").iterdir()) - before
+
+
 def test_a_synthetic_teacher_says_so_in_its_name(tiny):
     with contextlib.closing(RemoteTeacher(tiny.address)) as teacher:
         assert "synthetic" in teacher.name

@@ -60,6 +60,7 @@ def iterate(trained: Trainer) -> int:
     return trained.progress.guided_steps - before
 
 
+@pytest.mark.slow
 def test_a_killed_server_costs_guided_steps_only_and_guides_again_when_it_is_back(tmp_path: Path) -> None:
     address = f"ipc://{tmp_path}/teacher"
     server = serve(address)

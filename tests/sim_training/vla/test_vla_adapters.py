@@ -133,15 +133,16 @@ def test_an_openpi_server_is_asked_row_by_row_and_again_after_it_failed(tmp_path
     policy = subprocess.Popen(command, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE)
     assert policy.stdout is not None
     policy.stdout.readline()
-    options = ["--port", port, "--blank-keys", "observation/wrist_image", "--chunk-steps", "3"]
+    options = ["--port", port, "--blank-keys", "observation/wrist_image"]
     try:
         with served("openpi", *options, tmp_path=tmp_path) as teacher:
             assert teacher.name == f"openpi 127.0.0.1:{port}"
             answer = teacher.ask(asked(), 60.0)
             assert answer.valid.all(), teacher.complaint
-            colour = 0.05 * IMAGES.mean((1, 2)) / 255
-            np.testing.assert_allclose(answer.delta[:, :3], colour + 2 * 0.01, atol=1e-3)
-            assert (answer.delta[:, 6] == -1.0).all()
+            seen = 0.05 * IMAGES.mean((1, 2)) / 255
+            read = [[len(text) % 2] for text in INSTRUCTIONS]
+            first = np.concatenate([seen, 0.1 * TCP[:, 3:6], read], -1)
+            np.testing.assert_allclose(answer.delta, deltas(first[:, None], TCP, Convention()), atol=1e-3)
             broken = Question(torch.arange(1), ["break"], Pose(*torch.from_numpy(TCP[:1]).split([3, 4], 1)), IMAGES[:1])
             assert not teacher.ask(broken, 60.0).valid.any()
             assert "a broken policy" in str(teacher.complaint)
