@@ -64,7 +64,9 @@ class OpenVLA:
         self._dtype = torch.float32 if settings.precision == "fp32" else torch.bfloat16
         options: dict[str, Any] = {"torch_dtype": self._dtype, "low_cpu_mem_usage": True, "trust_remote_code": True}
         if settings.precision == "4bit":
-            options["quantization_config"] = BitsAndBytesConfig(True, bnb_4bit_compute_dtype=torch.bfloat16)
+            options["quantization_config"] = BitsAndBytesConfig(
+                load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16
+            )
         self._processor = AutoProcessor.from_pretrained(settings.model, trust_remote_code=True)
         vla = AutoModelForVision2Seq.from_pretrained(settings.model, **options).eval()
         self._vla = vla if settings.precision == "4bit" else vla.to(self._device)
