@@ -1,8 +1,9 @@
 # /// script
 # requires-python = "==3.11.*"
 # dependencies = [
-#   "transformers==4.40.1", "tokenizers==0.19.1", "timm==0.9.10", "torch>=2.2", "torchvision", "accelerate",
-#   "bitsandbytes", "pillow", "numpy<2", "opencv-python-headless<4.12", "pyzmq", "msgpack", "tyro",
+#   "transformers==4.40.1", "tokenizers==0.19.1", "timm==0.9.10", "torch==2.2.0", "torchvision==0.17.0",
+#   "accelerate==0.30.1", "bitsandbytes==0.43.1", "pillow", "numpy<2", "opencv-python-headless<4.12",
+#   "pyzmq", "msgpack", "tyro",
 # ]
 # ///
 """OpenVLA, and what was fine-tuned from it: `launch/serve_teacher.py openvla --model openvla/openvla-7b`.
@@ -51,6 +52,10 @@ class Settings:
     """Show the middle 90 % of the image, as models fine-tuned with image augmentation expect."""
 
 
+class NoGpu(RuntimeError):
+    """Four bits need a CUDA GPU, and none is usable here."""
+
+
 class OpenVLA:
     """A `Model`: one forward pass for the prompts, one for each further action token."""
 
@@ -64,6 +69,8 @@ class OpenVLA:
         self._dtype = torch.float32 if settings.precision == "fp32" else torch.bfloat16
         options: dict[str, Any] = {"torch_dtype": self._dtype, "low_cpu_mem_usage": True, "trust_remote_code": True}
         if settings.precision == "4bit":
+            if self._device.type != "cuda":
+                raise NoGpu("4bit needs a CUDA GPU and none is usable here; choose --precision bf16.")
             options["quantization_config"] = BitsAndBytesConfig(
                 load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16
             )
