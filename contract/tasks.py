@@ -343,6 +343,7 @@ ROLL_BALL = replace(
         "goal_from_object",
         "previous_action",
     ),
+    gripper_stays_closed=True,
     horizon=150,
     object_name="ball",
     object_width_m=0.07,

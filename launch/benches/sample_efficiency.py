@@ -17,6 +17,10 @@ from _sweep import ROOT, NoRay, Run, train_all
 
 from sim_training.learning_curves import Curve, band, median_steps_to, read_curve
 
+_TRAIN = (
+    "--no-randomise --near-starts 0 --num-envs 64 --minibatches 16 --desired-kl 0.1 --target-kl 0.3 --gamma 0.97"
+    " --gae-lambda 0.95 --schedule.weight 1 --eval-every 20 --eval-episodes 100"
+)
 COSTS = ("teacher_calls", "guided_steps", "env_steps", "wall_s")
 _LABELS = {"ppo": "PPO", "vlajs": "VLAJS", "vlajs_rpd": "VLAJS (RPD)", "sparse_rpd": "Sparse RPD", "rpd_mse": "RPD-MSE"}
 
@@ -33,10 +37,11 @@ class Arguments:
     """One run for each."""
     reward: str = "simplified"
     """Reward the policies are trained with."""
-    total_steps: int = 600_000
+    total_steps: int = 1_000_000
     """Environment steps of every run; none stops early."""
-    train: str = ""
-    """Further settings for every training run, as one string: "--horizon-factor 10"."""
+    train: str = _TRAIN
+    """Further settings for every training run, as one string; the default is the papers' setting: nothing varies but
+    places, every episode begins at its beginning."""
     ray: str | None = None
     """Spread the runs over this Ray cluster (its machines share `out`); "local" starts one on this machine."""
     ranks: int | None = None

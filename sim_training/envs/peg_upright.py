@@ -26,7 +26,7 @@ class PegUprightEnv(ContractTask):
     object_shape = scenery.Box((scenery.RED, scenery.BLUE))
     object_yaw = Range(math.pi / 2 - 0.3, math.pi / 2 + 0.3)
     symmetry = 2
-    dense_best, simplified_best = 9.3, 2.0
+    dense_best, simplified_best = 9.3, 3.0
 
     @property
     def upright(self) -> Tensor:
@@ -50,5 +50,5 @@ class PegUprightEnv(ContractTask):
         return taking(self, action, info) + held - 0.05 * self._jerkiness
 
     def compute_simplified_reward(self, info: dict[str, Tensor]) -> Tensor:
-        """Up to 1 for how upright it is, 1 for success. Shape: (N,)"""
-        return self.upright + info["success"].float()
+        """1 for having it, up to 1 for how upright it is, 1 for success. Shape: (N,)"""
+        return info["grasped"].float() + self.upright + info["success"].float()

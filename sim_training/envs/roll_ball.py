@@ -60,12 +60,11 @@ class RollBallEnv(ContractTask):
         return (self.actor.linear_velocity[:, :2] * way).sum(-1)
 
     def compute_dense_reward(self, obs: Any, action: Tensor, info: dict[str, Tensor]) -> Tensor:
-        """Close the fingers, go behind the ball, send it off; 6 once it has arrived. At most 6. Shape: (N,)"""
+        """Go behind the ball, send it off; 6 once it has arrived. At most 6. Shape: (N,)"""
         place = behind(self.object.position, self.goal_position, self.half_size[:, 0])
         rolling = torch.clip(self._towards_goal / _BRISK_M_S, 0.0, 1.0)
         reach = torch.maximum(near((place - self.tcp.position).norm(dim=-1)), rolling)
-        closed = 1 - self.controller.gripper_width / self.card.gripper_open_m
-        under_way = reach + 0.3 * closed + rolling + 2.0 * near(self.to_goal, 2.0, 6.0)
+        under_way = reach + rolling + 2.0 * near(self.to_goal, 2.0, 6.0)
         return torch.where(info["success"], torch.full_like(reach, 6.0), under_way) - 0.05 * self._jerkiness
 
     def compute_simplified_reward(self, info: dict[str, Tensor]) -> Tensor:

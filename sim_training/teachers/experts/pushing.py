@@ -19,6 +19,7 @@ _LOW_M = 0.02
 _THERE_M = 0.025
 _RUN_UP_M, _THROUGH_M, _ACROSS_RAD = 0.085, 0.06, 0.1
 _ROLLS_M_S, _MISS_M, _RETREAT_M = 0.12, 0.07, 0.05
+_ASIDE_M, _STILL_ASIDE_M = 0.008, 0.02
 
 
 def push(truth: Truth) -> list[Phase]:
@@ -64,7 +65,7 @@ def roll(truth: Truth) -> list[Phase]:
     aside = (from_ball - way * along[:, None])[:, :2].norm(dim=-1)
     behind = (along < -radius) & (along > -radius - _RUN_UP_M - 0.03) & (from_ball[:, 2].abs() < 0.012)
     striking = along > -radius - _RUN_UP_M + 0.01
-    ready = behind & torch.where(striking, aside < _STILL_BESIDE_M, (aside < _BESIDE_M) & (yaw.abs() < _ACROSS_RAD))
+    ready = behind & torch.where(striking, aside < _STILL_ASIDE_M, (aside < _ASIDE_M) & (yaw.abs() < _ACROSS_RAD))
     towards = (truth.velocity * way).sum(-1)
     missing = (truth.velocity - way * towards[:, None])[:, :2].norm(dim=-1) * distance
     sent = ((towards > _ROLLS_M_S) & (missing < _MISS_M * towards)) | truth.settled
