@@ -74,8 +74,7 @@ def _train_with_ray(runs: list[Run], address: str, ranks: int) -> bool:
     """Each run takes `ranks` cores of the cluster, whose machines share the folder of the runs."""
     ray = _ray()
     importable = {"env_vars": {"PYTHONPATH": str(ROOT / "launch")}}
-    place = None if address == "local" else address
-    ray.init(place, runtime_env=importable, log_to_driver=False, include_dashboard=False)
+    ray.init(address, runtime_env=importable, log_to_driver=False, include_dashboard=False)
     train = ray.remote(num_cpus=ranks, max_retries=0)(Run.train)
     running = {train.remote(run, ranks, run.folder / "log.txt"): run for run in runs}
     failed = []

@@ -12,12 +12,7 @@ from torch import Tensor
 from contract.tasks import PICK_CUBE, PICK_PLACE
 from sim_training.envs import scenery
 from sim_training.envs.contract_task import ContractTask
-from sim_training.envs.rewards import near, still, taking
-
-_LIES_M = 0.005
-"""A cube whose bottom is lower than this lies on the table."""
-
-_FAR_M = 0.3
+from sim_training.envs.rewards import LIES_M, near, put_down, still, taking, within
 
 
 @register_env("PickCubeContract-v1", max_episode_steps=PICK_CUBE.horizon)
@@ -51,13 +46,8 @@ class PickCubeEnv(ContractTask):
 
     def compute_simplified_reward(self, info: dict[str, Tensor]) -> Tensor:
         """1 for having it off the table, up to 1 for being near the goal with it, 1 for success. Shape: (N,)"""
-        having = (info["grasped"] & (info["height"] > _LIES_M)).float()
-        return having * (1 + self._near_goal) + info["success"].float()
-
-    @property
-    def _near_goal(self) -> Tensor:
-        """1 at the goal, 0 from 30 cm on. Shape: (N,)"""
-        return torch.clip(1 - self.to_goal / _FAR_M, 0.0, 1.0)
+        having = (info["grasped"] & (info["height"] > LIES_M)).float()
+        return having * (1 + within(self.to_goal)) + info["success"].float()
 
 
 @register_env("PickPlaceCube-v1", max_episode_steps=PICK_PLACE.horizon)
@@ -77,7 +67,7 @@ class PickPlaceEnv(PickCubeEnv):
         """On its spot, held or not. Shape: (N,) bool"""
         off = (self.goal_position - self.object.position)[:, :2].norm(dim=-1)
         height = self.object.position[:, 2] - self.half_size[:, 2]
-        return (off < self.card.goal_tolerance_m) & (height < _LIES_M)
+        return (off < self.card.goal_tolerance_m) & (height < LIES_M)
 
     @property
     def settled(self) -> Tensor:
@@ -93,7 +83,5 @@ class PickPlaceEnv(PickCubeEnv):
         return torch.where(self._placed & ~info["grasped"], released, under_way) - 0.05 * self._jerkiness
 
     def compute_simplified_reward(self, info: dict[str, Tensor]) -> Tensor:
-        """Off the table 1, near the goal up to 2, on the spot 2.5, let go there 3.5, success 4.5. Shape: (N,)"""
-        lifted = (info["grasped"] & (info["height"] > _LIES_M)).float()
-        placed = 2.5 + self.settled.float()
-        return torch.where(self._placed, placed, lifted * (1 + self._near_goal)) + info["success"].float()
+        """Of its stages; see `put_down`. Shape: (N,)"""
+        return put_down(self.to_goal, self._placed, self.settled, info)

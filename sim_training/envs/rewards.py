@@ -8,6 +8,9 @@ from torch import Tensor
 from contract.poses import quat_rotate, yaw_of
 from sim_training.envs.contract_task import ContractTask
 
+LIES_M = 0.005
+"""A thing whose bottom is lower than this lies on the table."""
+
 
 def near(distance: Tensor, coarse: float = 4.0, fine: float = 25.0) -> Tensor:
     """1 at no distance, half of what is left lost over about 1 / `fine` metres. Shape: (N,)"""
@@ -37,6 +40,18 @@ def taking(task: ContractTask, action: Tensor, info: dict[str, Tensor]) -> Tenso
     closing = around * (wish + 1 - opening) / 2
     fingers = torch.where(distance > 0.02, opening - task.controller.closed.float(), 1.0 + closing)
     return near(distance) + 0.3 * faces + fingers * (1 - grasped)
+
+
+def within(distance: Tensor, far: float = 0.3) -> Tensor:
+    """1 at no distance, 0 from `far` metres on, evenly between. Shape: (N,)"""
+    return torch.clip(1 - distance / far, 0.0, 1.0)
+
+
+def put_down(distance: Tensor, placed: Tensor, settled: Tensor, info: dict[str, Tensor]) -> Tensor:
+    """Simplified: off the table 1, near its place up to 2, on it 2.5, let go there 3.5, success 4.5. Shape: (N,)"""
+    lifted = (info["grasped"] & (info["height"] > LIES_M)).float()
+    stage = torch.where(placed, 2.5 + settled.float(), lifted * (1 + within(distance)))
+    return stage + info["success"].float()
 
 
 def still(task: ContractTask, info: dict[str, Tensor]) -> Tensor:
