@@ -8,7 +8,7 @@ import numpy as np
 
 from contract.arrays import limit_norm, namespace
 from contract.poses import Pose, quat_from_axis_angle, quat_multiply, rotate_towards
-from contract.tasks import TaskSpec
+from contract.task_spec import TaskSpec
 
 ACTION_SIZE = 7
 

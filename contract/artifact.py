@@ -23,7 +23,7 @@ import numpy as np
 
 from contract.action import ACTION_SIZE
 from contract.observation import layout, observation_size
-from contract.tasks import CONTRACT_VERSION, TaskSpec
+from contract.task_spec import CONTRACT_VERSION, TaskSpec
 
 FORMAT = 1
 OBSERVATION_CLIP = 10.0

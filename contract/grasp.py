@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from contract.poses import Pose
-from contract.tasks import TaskSpec
+from contract.task_spec import TaskSpec
 
 WIDTH_TOLERANCE_M = 0.010
 """Finger width may differ this much from the object's: diagonal grips, size tolerance, pad compression."""

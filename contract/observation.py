@@ -8,7 +8,7 @@ from typing import Any
 
 from contract.arrays import namespace
 from contract.poses import Pose, quat_rotate, yaw_of
-from contract.tasks import TaskSpec
+from contract.task_spec import TaskSpec
 
 
 @dataclass(frozen=True)

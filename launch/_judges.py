@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 import _terminal
-from contract.tasks import TaskSpec
+from contract.task_spec import TaskSpec
 from robot_runtime.mock_cell.cell_process import MockCell
 from robot_runtime.mock_cell.scoring import ScoringClient
 from robot_runtime.trials import Trial

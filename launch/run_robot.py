@@ -26,7 +26,8 @@ import _running
 import _terminal
 from contract import artifact
 from contract.poses import Pose
-from contract.tasks import TaskSpec, UnknownTask, task
+from contract.task_spec import TaskSpec
+from contract.tasks import UnknownTask, task
 from perception.camera import CameraMissing, CameraStalled, WrongCamera
 from perception.detector import Detector, DetectorMissing, weights_folder
 from perception.estimator import Estimator, EstimatorFailed

@@ -12,7 +12,7 @@ import numpy as np
 
 from contract.messages import ObjectState, RobotState
 from contract.poses import Pose
-from contract.tasks import TaskSpec
+from contract.task_spec import TaskSpec
 from perception.camera import Camera, Frame
 from perception.detector import Detector
 from perception.pose_estimation import CubeMeasurement, measure_cube

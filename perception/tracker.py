@@ -10,7 +10,7 @@ import numpy as np
 from contract.grasp import REACH_M, attach, is_holding, within_reach
 from contract.messages import ObjectState, RobotState
 from contract.poses import Pose, quat_from_yaw, slerp, yaw_of
-from contract.tasks import TaskSpec
+from contract.task_spec import TaskSpec
 
 HISTORY_S = 2.0
 _DRIFT = np.diag([0.001, 0.001, 0.001, 0.01]) ** 2

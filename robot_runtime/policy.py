@@ -11,7 +11,7 @@ from contract.action import ACTION_SIZE, command_pose, gripper_closed
 from contract.messages import ObjectState, RobotState, Setpoint
 from contract.observation import PolicyInput, observe
 from contract.poses import Pose, rotation_between
-from contract.tasks import TaskSpec
+from contract.task_spec import TaskSpec
 
 
 class Actor(Protocol):

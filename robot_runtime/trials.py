@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from contract.messages import GripperCommand, RobotState
-from contract.tasks import TaskSpec
+from contract.task_spec import TaskSpec
 from robot_runtime.bridge_client import BridgeClient, BridgeFaulted, BridgeLost, BridgeRefused
 from robot_runtime.loop import LoopStatistics, ObjectSource, PolicyLoop, StaleEstimate, Tick
 from robot_runtime.policy import Actor, PolicyRunner

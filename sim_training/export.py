@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from contract import artifact
-from contract.tasks import TaskSpec
+from contract.task_spec import TaskSpec
 from sim_training.networks import ActorCritic
 
 _PACKAGES = ("numpy", "torch", "mani_skill", "sapien")

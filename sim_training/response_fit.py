@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from scipy.optimize import least_squares
 
-from contract.tasks import LIFT_CUBE, TaskSpec
+from contract.task_spec import TaskSpec
+from contract.tasks import LIFT_CUBE
 from sim_training.envs.response import FITTED_RESPONSE, ImpedanceResponse, SecondOrder, Transition
 
 AXES = {"x": 0, "z": 2, "yaw": 5}

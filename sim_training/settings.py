@@ -9,7 +9,8 @@ from typing import Literal
 
 import tyro
 
-from contract.tasks import TaskSpec, UnknownTask, stretched, task
+from contract.task_spec import TaskSpec, stretched
+from contract.tasks import UnknownTask, task
 from sim_training.envs import Camera, Reward, UnknownOption
 from sim_training.envs.catalogue import catalogue
 from sim_training.guidance.schedule import ScheduleConfig

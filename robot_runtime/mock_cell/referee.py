@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 
 from contract.poses import quat_from_yaw
-from contract.tasks import TaskSpec
+from contract.task_spec import TaskSpec
 from robot_runtime.mock_cell import scene
 
 _CLEARANCE_M = 0.13

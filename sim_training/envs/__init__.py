@@ -6,7 +6,8 @@ import difflib
 import importlib
 from typing import Any, Literal
 
-from contract.tasks import stretched, task
+from contract.task_spec import stretched
+from contract.tasks import task
 from sim_training import backends
 
 Reward = Literal["dense", "simplified", "sparse"]

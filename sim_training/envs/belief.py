@@ -10,7 +10,7 @@ from torch import Tensor
 
 from contract.observation import PolicyInput
 from contract.poses import Pose
-from contract.tasks import Randomisation, Range, TaskSpec
+from contract.task_spec import Randomisation, Range, TaskSpec
 from sim_training.envs.estimate import ObjectEstimate, TiltingEstimate
 from sim_training.envs.impedance import ImpedanceController
 

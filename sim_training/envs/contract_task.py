@@ -18,7 +18,7 @@ from torch import Tensor
 from contract.grasp import is_holding
 from contract.observation import PolicyInput, observation_size, observe
 from contract.poses import Pose
-from contract.tasks import Range, TaskSpec
+from contract.task_spec import Range, TaskSpec
 from sim_training.envs import critic, scenery, starts
 from sim_training.envs.belief import Belief
 from sim_training.envs.estimate import ObjectEstimate, sample

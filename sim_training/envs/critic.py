@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from contract.poses import Pose, quat_rotate, yaw_of
-from contract.tasks import TaskSpec
+from contract.task_spec import TaskSpec
 
 if TYPE_CHECKING:
     from sim_training.envs.contract_task import ContractTask

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from contract.grasp import attach, is_holding, within_reach
 from contract.poses import Pose, quat_from_axis_angle, quat_from_yaw, quat_multiply, yaw_of
-from contract.tasks import Range, TaskSpec
+from contract.task_spec import Range, TaskSpec
 
 _HISTORY = 6
 """Ticks of truth remembered: more than the largest latency."""

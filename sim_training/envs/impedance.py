@@ -19,7 +19,7 @@ from torch import Tensor
 
 from contract import action as contract_action
 from contract.poses import Pose, quat_from_axis_angle, quat_multiply, rotation_between
-from contract.tasks import Randomisation, TaskSpec
+from contract.task_spec import Randomisation, TaskSpec
 from sim_training.envs.estimate import sample, sample_ticks
 from sim_training.envs.kinematics import forward, ik_step
 from sim_training.envs.response import FITTED_RESPONSE, ImpedanceResponse, Transition

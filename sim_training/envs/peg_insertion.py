@@ -10,7 +10,8 @@ from mani_skill.utils.registration import register_env
 from torch import Tensor
 
 from contract.poses import Pose
-from contract.tasks import PEG_INSERTION, Range
+from contract.task_spec import Range
+from contract.tasks import PEG_INSERTION
 from sim_training.envs import scenery
 from sim_training.envs.contract_task import ContractTask
 from sim_training.envs.rewards import LIES_M, near, still, taking

@@ -9,7 +9,8 @@ import torch
 from mani_skill.utils.registration import register_env
 from torch import Tensor
 
-from contract.tasks import PEG_UPRIGHT, Range
+from contract.task_spec import Range
+from contract.tasks import PEG_UPRIGHT
 from sim_training.envs import scenery
 from sim_training.envs.contract_task import ContractTask
 from sim_training.envs.rewards import near, still, taking

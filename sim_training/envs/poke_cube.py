@@ -8,7 +8,8 @@ import torch
 from mani_skill.utils.registration import register_env
 from torch import Tensor
 
-from contract.tasks import POKE_CUBE, Range
+from contract.task_spec import Range
+from contract.tasks import POKE_CUBE
 from sim_training.envs import scenery
 from sim_training.envs.contract_task import ContractTask
 from sim_training.envs.push_cube import behind

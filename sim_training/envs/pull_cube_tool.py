@@ -8,7 +8,8 @@ import torch
 from mani_skill.utils.registration import register_env
 from torch import Tensor
 
-from contract.tasks import PULL_CUBE_TOOL, Range
+from contract.task_spec import Range
+from contract.tasks import PULL_CUBE_TOOL
 from sim_training.envs import hook, scenery
 from sim_training.envs.contract_task import ContractTask
 from sim_training.envs.rewards import near, still, taking

@@ -16,7 +16,7 @@ from mani_skill.utils.structs.actor import Actor
 from torch import Tensor
 
 from contract.poses import Pose
-from contract.tasks import Randomisation, Range, TaskSpec
+from contract.task_spec import Randomisation, Range, TaskSpec
 
 BASE_IN_WORLD = (-0.615, 0.0, 0.0)
 """Where ManiSkill's table scene puts the robot; every number of the contract is relative to it."""

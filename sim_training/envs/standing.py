@@ -8,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from contract.tasks import TaskSpec
+from contract.task_spec import TaskSpec
 
 
 @dataclass

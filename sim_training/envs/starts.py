@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from contract.poses import Pose, quat_from_yaw, yaw_of
-from contract.tasks import Range, TaskSpec
+from contract.task_spec import Range, TaskSpec
 from sim_training.envs.estimate import sample
 from sim_training.envs.kinematics import turn_about_z
 

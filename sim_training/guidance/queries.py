@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from contract.tasks import TaskSpec
+from contract.task_spec import TaskSpec
 from sim_training.guidance.losses import Targets
 from sim_training.teachers.teacher import Answer, increment
 

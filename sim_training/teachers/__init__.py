@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from contract.tasks import TaskSpec
+from contract.task_spec import TaskSpec
 
 if TYPE_CHECKING:
     from sim_training.teachers.teacher import Teacher

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from contract.arrays import limit_norm
-from contract.tasks import TaskSpec
+from contract.task_spec import TaskSpec
 from sim_training.envs.truth import Truth
 from sim_training.teachers.experts import EXPERTS
 from sim_training.teachers.experts.phase import Phase

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from contract.arrays import limit_norm
 from contract.poses import Pose
-from contract.tasks import TaskSpec
+from contract.task_spec import TaskSpec
 from sim_training.teachers.protocol import DELTA_SIZE
 
 

@@ -125,7 +125,7 @@ def test_a_policy_trained_under_other_numbers_is_out_of_date(folder: Path) -> No
 
 
 def test_other_randomisation_does_not_make_a_policy_out_of_date(folder: Path) -> None:
-    from contract.tasks import Randomisation, Range
+    from contract.task_spec import Randomisation, Range
 
     artifact.load(folder, replace(LIFT_CUBE, randomisation=Randomisation(friction=Range(0.1, 0.2))))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from contract.observation import layout
-from contract.tasks import TaskSpec
+from contract.task_spec import TaskSpec
 
 ABOVE_M = 0.08
 NEAR_M = 0.012

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from contract.observation import observation_size
-from contract.tasks import LIFT_CUBE, PUSH_CUBE, TASKS, stretched, task
+from contract.task_spec import stretched
+from contract.tasks import LIFT_CUBE, PUSH_CUBE, TASKS, task
 from sim_training.envs import UnknownOption, make_task
 from sim_training.envs.catalogue import catalogue
 
