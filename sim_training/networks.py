@@ -21,6 +21,11 @@ def mlp(sizes: list[int], last_gain: float) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+_LEAST_STD = 0.05
+"""Metres, radians, or shares: what stood still while the statistics were taken, like the height of an object not yet
+lifted, must stay visible once it moves."""
+
+
 class Normaliser(nn.Module):
     """Running mean and variance over everything seen; clips to ten standard deviations."""
 
@@ -47,8 +52,8 @@ class Normaliser(nn.Module):
 
     @property
     def std(self) -> Tensor:
-        """What is divided by; never zero. Shape: (n,)"""
-        return torch.sqrt(self.variance + 1e-6)
+        """What is divided by, never less than `_LEAST_STD`. Shape: (n,)"""
+        return torch.sqrt(self.variance + _LEAST_STD**2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape: (..., n)"""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from contract.tasks import LIFT_CUBE
 from sim_training.envs.contract_task import ContractTask
-from sim_training.envs.rewards import still, taking
+from sim_training.envs.rewards import empty_handed, still, taking
 
 
 @register_env("LiftCube-v1", max_episode_steps=LIFT_CUBE.horizon)
@@ -40,5 +40,7 @@ class LiftCubeEnv(ContractTask):
         return taking(self, action, info) + taken - 0.05 * self._jerkiness
 
     def compute_simplified_reward(self, info: dict[str, Tensor]) -> Tensor:
-        """1 for having it, up to 2 for its height, 1 for success; nothing on the way there. At most 4. Shape: (N,)"""
-        return info["grasped"] * (1.0 + 2.0 * self._lifted(info)) + info["success"].float()
+        """1 for having it, up to 2 for its height, 1 for success. At most 4. Shape: (N,)"""
+        height = torch.clip(info["height"] / self.card.lift_height_m, 0.0, 1.0)
+        held = info["grasped"] * (1.0 + 2.0 * height)
+        return held + info["success"].float() - empty_handed(self, info)

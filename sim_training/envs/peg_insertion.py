@@ -14,7 +14,7 @@ from contract.task_spec import Range
 from contract.tasks import PEG_INSERTION
 from sim_training.envs import scenery
 from sim_training.envs.contract_task import ContractTask
-from sim_training.envs.rewards import LIES_M, near, still, taking
+from sim_training.envs.rewards import LIES_M, empty_handed, near, still, taking
 
 _HOLE_M, _DEPTH_M = 0.023, 0.015
 """Half the hole's width: 3 mm more than the peg's. And ManiSkill's tolerance of the head from the box's middle."""
@@ -66,4 +66,5 @@ class PegInsertionEnv(ContractTask):
 
     def compute_simplified_reward(self, info: dict[str, Tensor]) -> Tensor:
         """1 for having the peg off the table, up to 1 for how far it is inserted, 1 for success. Shape: (N,)"""
-        return (info["grasped"] & (info["height"] > LIES_M)).float() + self._inserted + info["success"].float()
+        having = (info["grasped"] & (info["height"] > LIES_M)).float()
+        return having + self._inserted + info["success"].float() - empty_handed(self, info)

@@ -13,7 +13,7 @@ from contract.task_spec import Range
 from contract.tasks import PEG_UPRIGHT
 from sim_training.envs import scenery
 from sim_training.envs.contract_task import ContractTask
-from sim_training.envs.rewards import near, still, taking
+from sim_training.envs.rewards import empty_handed, near, still, taking
 
 _UPRIGHT_RAD, _ON_TABLE_M = 0.08, 0.005
 """ManiSkill's tolerances: of the peg's axis from the vertical, and of its height."""
@@ -52,4 +52,4 @@ class PegUprightEnv(ContractTask):
 
     def compute_simplified_reward(self, info: dict[str, Tensor]) -> Tensor:
         """1 for having it, up to 1 for how upright it is, 1 for success. Shape: (N,)"""
-        return info["grasped"].float() + self.upright + info["success"].float()
+        return info["grasped"].float() + self.upright + info["success"].float() - empty_handed(self, info)

@@ -12,7 +12,7 @@ from torch import Tensor
 from contract.tasks import PICK_CUBE, PICK_PLACE
 from sim_training.envs import scenery
 from sim_training.envs.contract_task import ContractTask
-from sim_training.envs.rewards import LIES_M, near, put_down, still, taking, within
+from sim_training.envs.rewards import LIES_M, empty_handed, near, put_down, still, taking, within
 
 
 @register_env("PickCubeContract-v1", max_episode_steps=PICK_CUBE.horizon)
@@ -47,7 +47,7 @@ class PickCubeEnv(ContractTask):
     def compute_simplified_reward(self, info: dict[str, Tensor]) -> Tensor:
         """1 for having it off the table, up to 1 for being near the goal with it, 1 for success. Shape: (N,)"""
         having = (info["grasped"] & (info["height"] > LIES_M)).float()
-        return having * (1 + within(self.to_goal)) + info["success"].float()
+        return having * (1 + within(self.to_goal)) + info["success"].float() - empty_handed(self, info)
 
 
 @register_env("PickPlaceCube-v1", max_episode_steps=PICK_PLACE.horizon)
@@ -84,4 +84,4 @@ class PickPlaceEnv(PickCubeEnv):
 
     def compute_simplified_reward(self, info: dict[str, Tensor]) -> Tensor:
         """Of its stages; see `put_down`. Shape: (N,)"""
-        return put_down(self.to_goal, self._placed, self.settled, info)
+        return put_down(self, self.to_goal, self._placed, info)

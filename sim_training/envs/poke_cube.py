@@ -13,7 +13,7 @@ from contract.tasks import POKE_CUBE
 from sim_training.envs import scenery
 from sim_training.envs.contract_task import ContractTask
 from sim_training.envs.push_cube import behind
-from sim_training.envs.rewards import near, still, taking
+from sim_training.envs.rewards import empty_handed, near, still, taking
 
 
 @register_env("PokeCubeContract-v1", max_episode_steps=POKE_CUBE.horizon)
@@ -59,4 +59,4 @@ class PokeCubeEnv(ContractTask):
 
     def compute_simplified_reward(self, info: dict[str, Tensor]) -> Tensor:
         """1 for having the peg, with it up to 1 for the share of the cube's way, 1 for success. Shape: (N,)"""
-        return info["grasped"] * (1.0 + self._gone) + info["success"].float()
+        return info["grasped"] * (1.0 + self._gone) + info["success"].float() - empty_handed(self, info)

@@ -12,7 +12,7 @@ from contract.task_spec import Range
 from contract.tasks import PULL_CUBE_TOOL
 from sim_training.envs import hook, scenery
 from sim_training.envs.contract_task import ContractTask
-from sim_training.envs.rewards import near, still, taking
+from sim_training.envs.rewards import empty_handed, near, still, taking
 
 _REACHED_M, _FURTHEST_M = 0.6, 0.86
 """ManiSkill's tolerance: how near to the base the cube has to come; and how far off it is at most at the start."""
@@ -63,4 +63,4 @@ class PullCubeToolEnv(ContractTask):
 
     def compute_simplified_reward(self, info: dict[str, Tensor]) -> Tensor:
         """1 for having the tool, with it up to 1 for the share of the cube's way, 1 for success. Shape: (N,)"""
-        return info["grasped"] * (1.0 + self._come) + info["success"].float()
+        return info["grasped"] * (1.0 + self._come) + info["success"].float() - empty_handed(self, info)

@@ -47,11 +47,16 @@ def within(distance: Tensor, far: float = 0.3) -> Tensor:
     return torch.clip(1 - distance / far, 0.0, 1.0)
 
 
-def put_down(distance: Tensor, placed: Tensor, settled: Tensor, info: dict[str, Tensor]) -> Tensor:
+def empty_handed(task: ContractTask, info: dict[str, Tensor]) -> Tensor:
+    """What simplified rewards take for fingers told to close on nothing. Shape: (N,)"""
+    return 0.25 * (task.controller.closed & ~info["grasped"])
+
+
+def put_down(task: ContractTask, distance: Tensor, placed: Tensor, info: dict[str, Tensor]) -> Tensor:
     """Simplified: off the table 1, near its place up to 2, on it 2.5, let go there 3.5, success 4.5. Shape: (N,)"""
     lifted = (info["grasped"] & (info["height"] > LIES_M)).float()
-    stage = torch.where(placed, 2.5 + settled.float(), lifted * (1 + within(distance)))
-    return stage + info["success"].float()
+    stage = torch.where(placed, 2.5 + task.settled.float(), lifted * (1 + within(distance)))
+    return stage + info["success"].float() - empty_handed(task, info)
 
 
 def still(task: ContractTask, info: dict[str, Tensor]) -> Tensor:

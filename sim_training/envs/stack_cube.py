@@ -54,4 +54,4 @@ class StackCubeEnv(ContractTask):
 
     def compute_simplified_reward(self, info: dict[str, Tensor]) -> Tensor:
         """Of its stages; see `put_down`. Shape: (N,)"""
-        return put_down(self._to_top.norm(dim=-1), self._on_top, self.settled, info)
+        return put_down(self, self._to_top.norm(dim=-1), self._on_top, info)
