@@ -116,7 +116,7 @@ class ContractTask(BaseEnv):
     def _after_reconfigure(self, options: dict[str, Any]) -> None:
         count, device = self.num_envs, self.device
         self._measured_at, self._knock_at = torch.zeros(2, count, dtype=torch.long, device=device)
-        self._previous_action = torch.zeros(count, 7, device=device)
+        self.previous_action = torch.zeros(count, 7, device=device)
         self._knock = torch.zeros(count, 3, device=device)
         self._response_scale = torch.ones(count, device=device)
         self._base = torch.tensor(scenery.BASE_IN_WORLD, device=device)
@@ -137,8 +137,8 @@ class ContractTask(BaseEnv):
             self.agent.robot.set_qpos(torch.cat([q, finger[:, None].repeat(1, 2)], -1))
             self.agent.robot.set_qvel(torch.zeros(count, 9))
             self._measured_at[env_idx] = 0
-            self._previous_action[env_idx] = 0.0
-            self._previous_action[env_idx, 6] = -start.held.float()
+            self.previous_action[env_idx] = 0.0
+            self.previous_action[env_idx, 6] = -start.held.float()
             self.belief.reset(env_idx, start.tool, start.object, start.second)
             if self.randomise:
                 self.belief.tcp_noise[env_idx] = sample(spec.randomisation.tcp_noise_m, count, self.device)
@@ -200,8 +200,8 @@ class ContractTask(BaseEnv):
         action = super()._step_action(action)
         if action is not None:
             clipped = torch.clip(action, -1.0, 1.0)
-            self._jerkiness = (clipped - self._previous_action).square().mean(-1)
-            self._previous_action = clipped
+            self._jerkiness = (clipped - self.previous_action).square().mean(-1)
+            self.previous_action = clipped
         return action
 
     def _before_control_step(self) -> None:
@@ -267,7 +267,7 @@ class ContractTask(BaseEnv):
 
     def policy_input(self) -> PolicyInput:
         """What the robot could know now."""
-        return self.belief.policy_input(self.controller, self._previous_action, self.goal_position)
+        return self.belief.policy_input(self.controller, self.previous_action, self.goal_position)
 
     def _get_obs_agent(self) -> dict[str, Tensor]:
         return {}

@@ -56,7 +56,7 @@ class PickPlaceEnv(PickCubeEnv):
 
     card = PICK_PLACE
     goal_apart_m = 0.12
-    dense_best, simplified_best = 9.0, 4.5
+    dense_best, simplified_best = 9.0, 6.0
 
     def _build_goal(self) -> Actor:
         assert self.card.goal_tolerance_m

@@ -53,10 +53,15 @@ def empty_handed(task: ContractTask, info: dict[str, Tensor]) -> Tensor:
 
 
 def put_down(task: ContractTask, distance: Tensor, placed: Tensor, info: dict[str, Tensor]) -> Tensor:
-    """Simplified: off the table 1, near its place up to 2, on it 2.5, let go there 3.5, success 4.5. Shape: (N,)"""
+    """Simplified: off the table 1, near its place up to 2, on it 3, wanting to let go there up to 4, success 6. (N,)
+
+    The wish is paid because nothing else speaks of the gripper: directional guidance leaves it out, and fingers that
+    have learnt to stay closed do not open by chance.
+    """
     lifted = (info["grasped"] & (info["height"] > LIES_M)).float()
-    stage = torch.where(placed, 2.5 + task.settled.float(), lifted * (1 + within(distance)))
-    return stage + info["success"].float() - empty_handed(task, info)
+    wish = (1 + task.previous_action[:, 6]) / 2
+    stage = torch.where(placed, 3 + wish + task.settled, lifted * (1 + within(distance)))
+    return stage + info["success"] - empty_handed(task, info)
 
 
 def still(task: ContractTask, info: dict[str, Tensor]) -> Tensor:

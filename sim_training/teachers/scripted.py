@@ -34,9 +34,9 @@ class Faults:
 NO_FAULTS = Faults(0.0, 0.0, 0.0, 0.0)
 FAULTS: dict[str, Faults] = {
     "pick_cube": Faults(bias_m=0.007),
-    "push_cube": Faults(bias_m=0.012),
-    "push_cube_v2": Faults(bias_m=0.012),
-    "pull_cube": Faults(bias_m=0.014),
+    "push_cube": Faults(bias_m=0.018, wrong_phase=0.2),
+    "push_cube_v2": Faults(bias_m=0.018, wrong_phase=0.2),
+    "pull_cube": Faults(bias_m=0.018, wrong_phase=0.2),
     "peg_upright": Faults(bias_m=0.007),
     "stack_cube": Faults(bias_m=0.006, wrong_phase=0.55),
     "roll_ball": Faults(bias_m=0.006, wrong_phase=0.5),
