@@ -136,6 +136,7 @@ class ContractTask(BaseEnv):
             finger = torch.where(start.held, self.half_size[env_idx, 1], spec.gripper_open_m / 2)
             self.agent.robot.set_qpos(torch.cat([q, finger[:, None].repeat(1, 2)], -1))
             self.agent.robot.set_qvel(torch.zeros(count, 9))
+            self.controller.begin(env_idx)
             self._measured_at[env_idx] = 0
             self.previous_action[env_idx] = 0.0
             self.previous_action[env_idx, 6] = -start.held.float()

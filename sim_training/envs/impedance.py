@@ -39,6 +39,7 @@ class ImpedanceController(BaseController):
     sets_target_qpos = True
     sets_target_qvel = True
     _tcp: Pose | None = None
+    _beginning: Tensor | None = None
 
     def _initialize_action_space(self) -> None:
         size = (contract_action.ACTION_SIZE,)
@@ -56,8 +57,14 @@ class ImpedanceController(BaseController):
                 mode="force",
             )
 
+    def begin(self, rows: Tensor) -> None:
+        """The next `reset` is for these environments only: ManiSkill calls it for all, whichever begin. Shape: (n,)"""
+        if self._beginning is None:
+            self._beginning = torch.zeros(self.scene.num_envs, dtype=torch.bool, device=self.device)
+        self._beginning[rows] = True
+
     def reset(self) -> None:
-        """Start every reset environment from its measured pose, at rest, nothing pending."""
+        """Start every environment that begins from its measured pose, at rest, nothing pending."""
         super().reset()
         self._tcp = None
         count = self.scene.num_envs
@@ -73,7 +80,9 @@ class ImpedanceController(BaseController):
             self.width_target = torch.zeros(count, device=self.device)
             at_once = torch.zeros(count, dtype=torch.long, device=self.device)
             self.set_episode(at_once == 0, self.config.response, at_once, at_once, at_once > 0)
-        rows = self.scene._reset_mask
+        if self._beginning is None:
+            return
+        rows, self._beginning = self._beginning, None
         self.q_target[rows] = q[rows]
         self._position[rows], self._quaternion[rows] = pose.position[rows], pose.quaternion[rows]
         self._velocity[rows], self._omega[rows] = 0.0, 0.0

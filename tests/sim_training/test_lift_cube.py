@@ -122,3 +122,19 @@ def test_a_cube_held_from_the_start_stays_held_as_it_rises(physics: Any) -> None
     assert (task.object.position[:, 2] - began)[held].min() > 0.08
     assert (task.estimate.pose.position - task.object.position).norm(dim=-1)[held].max() < 0.02
     env.close()
+
+
+def test_episodes_that_begin_leave_the_others_as_they_were(env: Any) -> None:
+    env.reset(seed=8)
+    task = env.unwrapped
+    _hold(env, [0.5, 0.3, -0.5, 0, 0, 0.5, -1.0], 15)
+    before, *_ = env.step(torch.tensor([[0.5, 0.3, -0.5, 0, 0, 0.5, -1.0]]).repeat(COUNT, 1))
+    width, target = task.controller.gripper_width.clone(), task.controller.width_target.clone()
+    after, _ = env.reset(options={"env_idx": torch.tensor([0, 1])})
+    torch.testing.assert_close(after[2:], before[2:], rtol=0, atol=0)
+    assert not torch.equal(after[:2], before[:2])
+    assert task.controller.closed.tolist() == [False] * 2 + [True] * (COUNT - 2)
+    assert torch.equal(task.controller.width_target[2:], target[2:])
+    _hold(env, [0.0] * 6 + [0.0], 3)
+    assert (task.controller.gripper_width[2:] <= width[2:]).all()
+    assert (task.controller.gripper_width[:2] > width[:2] + 0.01).all()
