@@ -18,8 +18,8 @@ from _sweep import ROOT, NoRay, Run, train_all
 from sim_training.learning_curves import Curve, band, median_steps_to, read_curve
 
 _TRAIN = (
-    "--no-randomise --near-starts 0 --num-envs 64 --minibatches 16 --desired-kl 0.1 --target-kl 0.3 --gamma 0.97"
-    " --gae-lambda 0.95 --schedule.weight 1 --eval-every 20 --eval-episodes 100"
+    "--no-randomise --near-starts 0 --num-envs 64 --minibatches 16 --desired-kl 0.15 --target-kl 0.5 --gamma 0.97"
+    " --gae-lambda 0.95 --log-std -1 --log-std-end -2.2 --schedule.weight 1 --eval-every 20 --eval-episodes 100"
 )
 COSTS = ("teacher_calls", "guided_steps", "env_steps", "wall_s")
 _LABELS = {"ppo": "PPO", "vlajs": "VLAJS", "vlajs_rpd": "VLAJS (RPD)", "sparse_rpd": "Sparse RPD", "rpd_mse": "RPD-MSE"}
