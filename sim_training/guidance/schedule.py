@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 
+class BadSchedule(ValueError):
+    """The calls asked for make no schedule: at least one, and not more at the least than at the most."""
+
+
 @dataclass(frozen=True)
 class ScheduleConfig:
     """calls per rollout and environment; window: in iterations. weight: lambda_0.
@@ -20,6 +24,10 @@ class ScheduleConfig:
     window: int = 3
     threshold: float = 0.3
     weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.calls_min <= self.calls_max:
+            raise BadSchedule(f"{BadSchedule.__doc__} Given: {self.calls_min} to {self.calls_max}.")
 
 
 class Schedule:

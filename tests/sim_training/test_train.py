@@ -79,6 +79,7 @@ def test_settings_refuse_unknown_tasks_lost_checkpoints_and_used_folders(tmp_pat
         return done.stderr.strip()
 
     assert "did you mean 'lift_cube'" in complaint("--task", "lift_cub")
+    assert "make no schedule" in complaint("--schedule.calls-min", "0")
     assert "No checkpoint in" in complaint("--out", str(tmp_path), "--resume")
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "000001-rank0of1.pt").touch()
