@@ -69,7 +69,7 @@ class Config:
     """steps per environment and iteration"""
     epochs: int = 6
     """passes over each batch"""
-    minibatches: int = 32
+    minibatches: int = 16
     """gradient steps per pass"""
     learning_rate: float = 1e-3
     """Adam's first"""
@@ -92,9 +92,11 @@ class Config:
     target_kl: float = 0.2
     """a larger step ends the iteration's updates"""
     log_std: float = -1.0
-    """exploration at the start: logarithm of the standard deviation of an action in [-1, 1]"""
+    """exploration at the start: logarithm of the standard deviation of a motion in [-1, 1]"""
     log_std_end: float = -2.0
     """the same at the end, reached linearly: what holds still under its own noise is still without it"""
+    log_std_gripper: float = -1.0
+    """the gripper's, all the time: its threshold hides noise, and letting go at the end has to be found too"""
     hidden: int = 128
     """units in each of two hidden layers"""
     increments: int = 5

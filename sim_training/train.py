@@ -106,7 +106,7 @@ class Trainer:
         observation, _ = self.env.reset(
             seed=[config.seed * 10_000 + self.rank * 1_000 + i for i in range(config.num_envs)]
         )
-        exploration = [config.log_std] * ACTION_SIZE
+        exploration = [config.log_std] * (ACTION_SIZE - 1) + [config.log_std_gripper]
         self.model = ActorCritic(self.task_env.policy_size, observation.shape[-1], exploration, config.hidden).to(
             self.device
         )
@@ -128,7 +128,7 @@ class Trainer:
         """Run the policy for one rollout, asking the teacher where the plan says so."""
         config = self.config
         done_share = min(1.0, self.progress.env_steps / config.total_steps)
-        self.model.log_std.fill_(config.log_std + (config.log_std_end - config.log_std) * done_share)
+        self.model.log_std[:-1] = config.log_std + (config.log_std_end - config.log_std) * done_share
         rollout = Rollout(config.rollout, config.num_envs, self.observation.shape[-1], ACTION_SIZE, self.device)
         guidance = GuidanceTargets(
             self.spec, config.rollout, config.num_envs, self.schedule.calls, config.increments, self.device
@@ -203,7 +203,7 @@ class Trainer:
                 losses_now = self._gradient_step({k: v[rows] for k, v in batch.items()}, targets[rows], weight)
                 kl_sum += losses_now["train/kl"]
                 losses |= losses_now
-            kl = kl_sum / config.minibatches
+            kl = float(distributed.total(torch.tensor(kl_sum / config.minibatches))) / self.world
             if kl > config.target_kl:
                 break
         group["lr"] = self._next_learning_rate(group["lr"], kl)
@@ -242,12 +242,11 @@ class Trainer:
         distributed.average_gradients(model)
         nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
         self.optimiser.step()
-        kl = distributed.total(((ratio - 1) - log_ratio).mean().detach()) / self.world
         return {
             "train/policy_loss": policy_loss.item(),
             "train/value_loss": value_loss.item(),
             "train/guidance_loss": guidance_loss.item(),
-            "train/kl": kl.item(),
+            "train/kl": ((ratio - 1) - log_ratio).mean().item(),
         }
 
     @torch.no_grad()

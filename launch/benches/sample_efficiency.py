@@ -18,8 +18,8 @@ from _sweep import ROOT, NoRay, Run, train_all
 from sim_training.learning_curves import Curve, band, median_steps_to, read_curve
 
 _TRAIN = (
-    "--no-randomise --near-starts 0 --num-envs 64 --minibatches 16 --desired-kl 0.15 --target-kl 0.5 --gamma 0.97"
-    " --gae-lambda 0.95 --log-std -1 --log-std-end -2.2 --schedule.weight 1 --eval-every 20 --eval-episodes 100"
+    "--no-randomise --near-starts 0 --num-envs 64 --desired-kl 0.15 --target-kl 0.5 --gamma 0.97 --gae-lambda 0.95"
+    " --log-std-end -2.5 --log-std-gripper -0.5 --schedule.weight 1 --eval-every 15 --eval-episodes 64"
 )
 COSTS = ("teacher_calls", "guided_steps", "env_steps", "wall_s")
 _LABELS = {"ppo": "PPO", "vlajs": "VLAJS", "vlajs_rpd": "VLAJS (RPD)", "sparse_rpd": "Sparse RPD", "rpd_mse": "RPD-MSE"}
@@ -37,8 +37,8 @@ class Arguments:
     """One run for each."""
     reward: str = "simplified"
     """Reward the policies are trained with."""
-    total_steps: int = 1_000_000
-    """Environment steps of every run; none stops early."""
+    total_steps: tuple[int, ...] = (600_000,)
+    """Environment steps of every run, of all tasks or one number for each; none stops early."""
     train: str = _TRAIN
     """Further settings for every training run, as one string; the default is the papers' setting: nothing varies but
     places, every episode begins at its beginning."""
@@ -49,11 +49,19 @@ class Arguments:
     out: Path = Path("runs/sample_efficiency")
     """Folder of the runs."""
     report: Path = Path("docs/results/sample_efficiency.json")
-    """Figures; the pictures lie beside it."""
+    """Figures; the picture lies beside it."""
+
+    def steps(self, task: str) -> int:
+        """Environment steps of a run of that task."""
+        if len(self.total_steps) == 1:
+            return self.total_steps[0]
+        return dict(zip(self.tasks, self.total_steps, strict=True))[task]
 
 
 def run(arguments: Arguments) -> None:
     """Train what is missing, then draw and tabulate everything; Ctrl-C keeps what is there."""
+    if len(arguments.total_steps) not in (1, len(arguments.tasks)):
+        sys.exit(f"--total-steps takes one number, or one for each of the {len(arguments.tasks)} tasks.")
     everything = [
         _run(arguments, task, algo, seed)
         for seed, task, algo in product(arguments.seeds, arguments.tasks, arguments.algos)
@@ -69,7 +77,7 @@ def run(arguments: Arguments) -> None:
         "command": "./launch/bench.py sample_efficiency " + shlex.join(sys.argv[2:]),
         "commit": subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip(),
         "reward": arguments.reward,
-        "total_steps": arguments.total_steps,
+        "total_steps": {task: arguments.steps(task) for task in arguments.tasks},
         "settings": arguments.train,
         "seeds": list(arguments.seeds),
         "tasks": {task: _summarise(arguments, task) for task in arguments.tasks},
@@ -80,7 +88,7 @@ def run(arguments: Arguments) -> None:
 
 
 def _run(arguments: Arguments, task: str, algo: str, seed: int) -> Run:
-    settings = ["--reward", arguments.reward, "--total-steps", str(arguments.total_steps), "--stop-at", "1.1"]
+    settings = ["--reward", arguments.reward, "--total-steps", str(arguments.steps(task)), "--stop-at", "1.1"]
     settings += ["--no-video", *shlex.split(arguments.train)]
     return Run(task, algo, seed, arguments.out.absolute() / task / algo / f"seed{seed}", tuple(settings))
 
@@ -110,7 +118,7 @@ def _summarise(arguments: Arguments, task: str) -> dict[str, Any]:
     if {"ppo", "vlajs"} <= figures.keys() and figures["vlajs"]["steps_to_80"]:
         # PPO that never got there needs more than it was given: the ratio is then at most this.
         figures["ppo_never_reached_80"] = figures["ppo"]["steps_to_80"] is None
-        needed = figures["ppo"]["steps_to_80"] or float(arguments.total_steps)
+        needed = figures["ppo"]["steps_to_80"] or float(arguments.steps(task))
         figures["steps_to_80_ratio_vlajs_over_ppo"] = figures["vlajs"]["steps_to_80"] / needed
     return figures
 

@@ -8,6 +8,9 @@ from torch import Tensor
 from contract.poses import quat_rotate, yaw_of
 from sim_training.envs.contract_task import ContractTask
 
+NEAR_M = 0.03
+"""Fingers that close this near to an object may be about to take it."""
+
 LIES_M = 0.005
 """A thing whose bottom is lower than this lies on the table."""
 
@@ -48,8 +51,8 @@ def within(distance: Tensor, far: float = 0.3) -> Tensor:
 
 
 def empty_handed(task: ContractTask, info: dict[str, Tensor]) -> Tensor:
-    """What simplified rewards take for fingers told to close on nothing. Shape: (N,)"""
-    return 0.25 * (task.controller.closed & ~info["grasped"])
+    """What simplified rewards take for fingers told to close where there is nothing. Shape: (N,)"""
+    return 0.25 * (task.controller.closed & (info["distance"] > NEAR_M))
 
 
 def put_down(task: ContractTask, distance: Tensor, placed: Tensor, info: dict[str, Tensor]) -> Tensor:

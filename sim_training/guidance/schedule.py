@@ -22,7 +22,7 @@ class ScheduleConfig:
     calls_max: int = 5
     calls_min: int = 1
     window: int = 3
-    threshold: float = 0.3
+    threshold: float = 0.5
     weight: float = 0.5
 
     def __post_init__(self) -> None:
