@@ -19,7 +19,7 @@ from sim_training.learning_curves import Curve, band, median_steps_to, read_curv
 
 _TRAIN = (
     "--no-randomise --near-starts 0 --num-envs 64 --desired-kl 0.15 --target-kl 0.5 --gamma 0.97 --gae-lambda 0.95"
-    " --log-std-end -2.5 --log-std-gripper -0.5 --schedule.weight 1 --eval-every 15 --eval-episodes 64"
+    " --log-std-end -2.5 --log-std-gripper -0.5 --eval-every 15 --eval-episodes 64"
 )
 COSTS = ("teacher_calls", "guided_steps", "env_steps", "wall_s")
 _LABELS = {"ppo": "PPO", "vlajs": "VLAJS", "vlajs_rpd": "VLAJS (RPD)", "sparse_rpd": "Sparse RPD", "rpd_mse": "RPD-MSE"}
@@ -37,8 +37,10 @@ class Arguments:
     """One run for each."""
     reward: str = "simplified"
     """Reward the policies are trained with."""
-    total_steps: tuple[int, ...] = (600_000,)
-    """Environment steps of every run, of all tasks or one number for each; none stops early."""
+    total_steps: tuple[int, ...] = (500_000,)
+    """Environment steps of a run, of all tasks or one number for each; none stops early."""
+    ppo_factor: int = 2
+    """PPO gets this many times as many, or half of what it needs could not be told from all of it."""
     train: str = _TRAIN
     """Further settings for every training run, as one string; the default is the papers' setting: nothing varies but
     places, every episode begins at its beginning."""
@@ -51,11 +53,10 @@ class Arguments:
     report: Path = Path("docs/results/sample_efficiency.json")
     """Figures; the picture lies beside it."""
 
-    def steps(self, task: str) -> int:
-        """Environment steps of a run of that task."""
-        if len(self.total_steps) == 1:
-            return self.total_steps[0]
-        return dict(zip(self.tasks, self.total_steps, strict=True))[task]
+    def steps(self, task: str, algo: str) -> int:
+        """Environment steps of a run."""
+        steps = self.total_steps * len(self.tasks) if len(self.total_steps) == 1 else self.total_steps
+        return dict(zip(self.tasks, steps, strict=True))[task] * (self.ppo_factor if algo == "ppo" else 1)
 
 
 def run(arguments: Arguments) -> None:
@@ -77,7 +78,7 @@ def run(arguments: Arguments) -> None:
         "command": "./launch/bench.py sample_efficiency " + shlex.join(sys.argv[2:]),
         "commit": subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip(),
         "reward": arguments.reward,
-        "total_steps": {task: arguments.steps(task) for task in arguments.tasks},
+        "ppo_factor": arguments.ppo_factor,
         "settings": arguments.train,
         "seeds": list(arguments.seeds),
         "tasks": {task: _summarise(arguments, task) for task in arguments.tasks},
@@ -88,7 +89,7 @@ def run(arguments: Arguments) -> None:
 
 
 def _run(arguments: Arguments, task: str, algo: str, seed: int) -> Run:
-    settings = ["--reward", arguments.reward, "--total-steps", str(arguments.steps(task)), "--stop-at", "1.1"]
+    settings = ["--reward", arguments.reward, "--total-steps", str(arguments.steps(task, algo)), "--stop-at", "1.1"]
     settings += ["--no-video", *shlex.split(arguments.train)]
     return Run(task, algo, seed, arguments.out.absolute() / task / algo / f"seed{seed}", tuple(settings))
 
@@ -105,6 +106,7 @@ def _summarise(arguments: Arguments, task: str) -> dict[str, Any]:
         reports = [json.loads(_run(arguments, task, algo, seed).report.read_text()) for seed in arguments.seeds]
         end = band(curves)
         figures[algo] = {
+            "total_steps": arguments.steps(task, algo),
             "steps_to_50": _finite(median_steps_to(curves, 0.5)),
             "steps_to_50_per_seed": [_finite(curve.steps_to(0.5)) for curve in curves],
             "steps_to_80": _finite(median_steps_to(curves, 0.8)),
@@ -118,7 +120,7 @@ def _summarise(arguments: Arguments, task: str) -> dict[str, Any]:
     if {"ppo", "vlajs"} <= figures.keys() and figures["vlajs"]["steps_to_80"]:
         # PPO that never got there needs more than it was given: the ratio is then at most this.
         figures["ppo_never_reached_80"] = figures["ppo"]["steps_to_80"] is None
-        needed = figures["ppo"]["steps_to_80"] or float(arguments.steps(task))
+        needed = figures["ppo"]["steps_to_80"] or float(arguments.steps(task, "ppo"))
         figures["steps_to_80_ratio_vlajs_over_ppo"] = figures["vlajs"]["steps_to_80"] / needed
     return figures
 
