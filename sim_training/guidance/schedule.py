@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 
 class BadSchedule(ValueError):
@@ -15,14 +15,16 @@ class BadSchedule(ValueError):
 class ScheduleConfig:
     """calls per rollout and environment; window: in iterations. weight: lambda_0.
 
-    threshold: mean reward a step above which a monotonic rise ends guidance. The paper leaves N_max, N_min, kappa and
-    the threshold's unit open.
+    threshold: above which a monotonic rise ends guidance. threshold_of: the mean reward a step itself, whose best is 1
+    in every task, or what was gained since the first rollout as a share of what there was to gain. The paper leaves
+    N_max, N_min, kappa and the threshold's unit open.
     """
 
     calls_max: int = 5
     calls_min: int = 1
     window: int = 3
     threshold: float = 0.5
+    threshold_of: Literal["reward", "gain"] = "reward"
     weight: float = 0.5
 
     def __post_init__(self) -> None:
@@ -81,15 +83,18 @@ class Transient(Schedule):
     def __init__(self, config: ScheduleConfig, calls_max: int):
         super().__init__(config, calls_max)
         self._history: list[float] = []
+        self._first: float | None = None
         self._active = True
 
     def record(self, mean_reward: float) -> None:
         """Notes the reward; a strict rise over a whole window that ends above the threshold is the end of guidance."""
         window = self.config.window
+        self._first = mean_reward if self._first is None else self._first
         self._history = [*self._history, mean_reward][-2 * window :]
         recent = self._history[-window:]
         rising = len(recent) == window and all(a < b for a, b in zip(recent, recent[1:], strict=False))
-        if rising and mean_reward > self.config.threshold:
+        zero = 0.0 if self.config.threshold_of == "reward" else self._first
+        if rising and mean_reward - zero > self.config.threshold * (1 - zero):
             self._active = False
 
     @property
@@ -114,9 +119,9 @@ class Transient(Schedule):
         return self.config.weight * self.calls / self.calls_max
 
     def state(self) -> dict[str, Any]:
-        """Rewards of the last two windows, and whether guidance still goes on."""
-        return {"history": self._history, "active": self._active}
+        """Rewards of the last two windows and of the first rollout, and whether guidance still goes on."""
+        return {"history": self._history, "first": self._first, "active": self._active}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state()`."""
-        self._history, self._active = state["history"], state["active"]
+        self._history, self._first, self._active = state["history"], state["first"], state["active"]

@@ -188,6 +188,19 @@ def test_guidance_ends_for_good_after_a_monotonic_rise_beyond_the_threshold() ->
     assert not again.active, "permanent, also across a checkpoint"
 
 
+def test_the_threshold_may_be_a_share_of_what_there_was_to_gain() -> None:
+    rewards = (0.4, 0.5, 0.6, 0.65)
+    for kind, ended in (("reward", True), ("gain", False)):
+        schedule = Transient(ScheduleConfig(threshold=0.5, threshold_of=kind, window=3), calls_max=5)
+        for reward in rewards:
+            schedule.record(reward)
+        assert schedule.active is not ended, kind
+    again = Transient(ScheduleConfig(threshold=0.5, threshold_of="gain", window=3), calls_max=5)
+    again.restore(schedule.state())
+    again.record(0.71)
+    assert not again.active, "(0.71 - 0.4) / (1 - 0.4) is more than half"
+
+
 def test_plain_ppo_never_asks_and_rpd_asks_at_every_step_for_ever() -> None:
     silent = ALGORITHMS["ppo"].start(ScheduleConfig(), rollout=50)
     dense = ALGORITHMS["rpd_mse"].start(ScheduleConfig(), rollout=50)
