@@ -56,7 +56,6 @@ def average_gradients(model: nn.Module) -> None:
     flat = torch.cat([g.flatten() for g in gradients])
     everyones = flat.new_empty(dist.get_world_size() * len(flat))
     dist.all_gather_into_tensor(everyones, flat)
-    for gradient, part in zip(
-        gradients, everyones.view(-1, len(flat)).mean(0).split([g.numel() for g in gradients]), strict=True
-    ):
+    flat = everyones.view(-1, len(flat)).mean(0)
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
