@@ -76,7 +76,7 @@ def run(arguments: Arguments) -> None:
     arguments.report.parent.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {
         "command": "./launch/bench.py sample_efficiency " + shlex.join(sys.argv[2:]),
-        "commit": subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip(),
+        "commits": sorted({_commit(run) for run in everything}),
         "reward": arguments.reward,
         "ppo_factor": arguments.ppo_factor,
         "settings": arguments.train,
@@ -92,6 +92,11 @@ def _run(arguments: Arguments, task: str, algo: str, seed: int) -> Run:
     settings = ["--reward", arguments.reward, "--total-steps", str(arguments.steps(task, algo)), "--stop-at", "1.1"]
     settings += ["--no-video", *shlex.split(arguments.train)]
     return Run(task, algo, seed, arguments.out.absolute() / task / algo / f"seed{seed}", tuple(settings))
+
+
+def _commit(run: Run) -> str:
+    """What a run was trained by, from its artifact."""
+    return str(json.loads((run.folder / "policy" / "contract.json").read_text())["provenance"]["commit"])
 
 
 def _curves(arguments: Arguments, task: str, algo: str) -> list[Curve]:
@@ -115,6 +120,7 @@ def _summarise(arguments: Arguments, task: str) -> dict[str, Any]:
             "final_success_interval": [float(end.low[-1]), float(end.high[-1])],
             "final_success_per_seed": [float(curve.success[-1]) for curve in curves],
             "switched_off_at": [one["switched_off_at"] for one in reports],
+            "curves": [{"env_steps": curve.steps.tolist(), "success": curve.success.tolist()} for curve in curves],
             **{cost: float(np.mean([one[cost] for one in reports])) for cost in COSTS},
         }
     if {"ppo", "vlajs"} <= figures.keys() and figures["vlajs"]["steps_to_80"]:
