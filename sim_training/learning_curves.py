@@ -11,26 +11,35 @@ from scipy import stats
 
 @dataclass(frozen=True)
 class Curve:
-    """One run. steps: (E,) environment steps at each evaluation. success: (E,) share of episodes."""
+    """One run. steps: (E,) environment steps at each evaluation. success: (E,) share of episodes.
+
+    calls: teacher calls so far by environment steps, at every iteration.
+    """
 
     steps: np.ndarray
     success: np.ndarray
+    calls: dict[int, int]
 
     def steps_to(self, level: float) -> float:
         """Environment steps at the first evaluation of at least `level`; infinity if there was none."""
         reached = np.flatnonzero(self.success >= level)
         return float(self.steps[reached[0]]) if len(reached) else float("inf")
 
+    def calls_since(self, steps: int) -> int:
+        """Teacher calls after so many environment steps."""
+        return self.calls[max(self.calls)] - self.calls[steps]
+
 
 def read_curve(folder: Path) -> Curve:
-    """The evaluations a run left in its TensorBoard events; a resumed run's overlap is read once."""
+    """What a run left in its TensorBoard events; a resumed run's overlap is read once."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder))
     events.Reload()
-    values = {event.step: event.value for event in events.Scalars("eval/success")}
-    steps = np.array(sorted(values))
-    return Curve(steps, np.array([values[step] for step in steps]))
+    success = {event.step: event.value for event in events.Scalars("eval/success")}
+    calls = {event.step: int(event.value) for event in events.Scalars("ledger/teacher_calls")}
+    steps = np.array(sorted(success))
+    return Curve(steps, np.array([success[step] for step in steps]), calls)
 
 
 @dataclass(frozen=True)

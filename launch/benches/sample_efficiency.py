@@ -119,7 +119,7 @@ def _summarise(arguments: Arguments, task: str) -> dict[str, Any]:
             "final_success": float(end.mean[-1]),
             "final_success_interval": [float(end.low[-1]), float(end.high[-1])],
             "final_success_per_seed": [float(curve.success[-1]) for curve in curves],
-            "switched_off_at": [one["switched_off_at"] for one in reports],
+            **_ledger(curves, reports),
             "curves": [{"env_steps": curve.steps.tolist(), "success": curve.success.tolist()} for curve in curves],
             **{cost: float(np.mean([one[cost] for one in reports])) for cost in COSTS},
         }
@@ -129,6 +129,18 @@ def _summarise(arguments: Arguments, task: str) -> dict[str, Any]:
         needed = figures["ppo"]["steps_to_80"] or float(arguments.steps(task, "ppo"))
         figures["steps_to_80_ratio_vlajs_over_ppo"] = figures["vlajs"]["steps_to_80"] / needed
     return figures
+
+
+def _ledger(curves: list[Curve], reports: list[dict[str, Any]]) -> dict[str, Any]:
+    """When guidance ended in each run; which share of the steps until then was asked about and guided; calls since."""
+    ended = [one["switched_off_at"] for one in reports]
+    until = [steps if steps > 0 else one["env_steps"] for steps, one in zip(ended, reports, strict=True)]
+    return {
+        "switched_off_at": ended,
+        "asked_until_then": [one["teacher_calls"] / steps for one, steps in zip(reports, until, strict=True)],
+        "guided_until_then": [one["guided_steps"] / steps for one, steps in zip(reports, until, strict=True)],
+        "calls_since_then": [curve.calls_since(steps) for curve, steps in zip(curves, until, strict=True)],
+    }
 
 
 def _teacher_success(arguments: Arguments, task: str) -> float:

@@ -13,7 +13,7 @@ STEPS = np.array([100, 200, 300])
 
 
 def _curve(*success: float) -> Curve:
-    return Curve(STEPS[: len(success)], np.array(success))
+    return Curve(STEPS[: len(success)], np.array(success), {})
 
 
 def test_a_level_counts_from_the_first_evaluation_that_reached_it_even_if_lost_again() -> None:
@@ -35,11 +35,13 @@ def test_the_band_is_the_t_interval_over_seeds_and_a_run_that_stopped_keeps_its_
     assert over_seeds.low[2] == over_seeds.high[2] == pytest.approx(0.6)
 
 
-def test_a_resumed_run_s_overlapping_evaluations_are_read_once(tmp_path: Path) -> None:
+def test_a_resumed_run_s_overlapping_evaluations_and_calls_are_read_once(tmp_path: Path) -> None:
     for steps in (((100, 0.1), (200, 0.2)), ((200, 0.2), (300, 0.5))):
         with SummaryWriter(tmp_path) as writer:
             for step, success in steps:
                 writer.add_scalar("eval/success", success, step)
+                writer.add_scalar("ledger/teacher_calls", min(step, 200), step)
     curve = read_curve(tmp_path)
     assert curve.steps.tolist() == [100, 200, 300]
     np.testing.assert_allclose(curve.success, [0.1, 0.2, 0.5], atol=1e-6)
+    assert (curve.calls_since(100), curve.calls_since(200)) == (100, 0)
