@@ -56,7 +56,7 @@ class Config:
     """where a teacher that looks looks from"""
     seed: int = 0
     """of everything random"""
-    total_steps: int = 1_500_000
+    total_steps: int = 1_000_000
     """environment steps over all ranks"""
     num_envs: int = 128
     """environments in this process"""
@@ -75,13 +75,13 @@ class Config:
     """Adam's first"""
     learning_rate_schedule: Literal["kl", "linear", "constant"] = "kl"
     """kl: grows or shrinks by half to keep an iteration's step near `desired_kl`; linear: falls to 0 at the end"""
-    desired_kl: float = 0.06
+    desired_kl: float = 0.15
     """step of one iteration, for the kl schedule"""
     normalise: bool = True
     """subtract mean and divide by deviation of what the first tenth of training saw"""
-    gamma: float = 0.9
-    """discount a tick: half a second ahead is enough where every stage is rewarded; longer horizons stretch it"""
-    gae_lambda: float = 0.9
+    gamma: float = 0.97
+    """discount a tick, a second and a half ahead; longer horizons stretch it"""
+    gae_lambda: float = 0.95
     """of generalised advantage estimation"""
     clip: float = 0.2
     """PPO ratio clip"""
@@ -89,13 +89,13 @@ class Config:
     """of the critic's squared error"""
     max_grad_norm: float = 0.5
     """global norm that gradients are shortened to"""
-    target_kl: float = 0.2
+    target_kl: float = 0.5
     """a larger step ends the iteration's updates"""
     log_std: float = -1.0
     """exploration at the start: logarithm of the standard deviation of a motion in [-1, 1]"""
-    log_std_end: float = -2.0
+    log_std_end: float = -2.5
     """the same at the end, reached linearly: what holds still under its own noise is still without it"""
-    log_std_gripper: float = -1.0
+    log_std_gripper: float = -0.5
     """the gripper's, all the time: its threshold hides noise, and letting go at the end has to be found too"""
     hidden: int = 128
     """units in each of two hidden layers"""
