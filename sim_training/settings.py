@@ -56,7 +56,7 @@ class Config:
     """where a teacher that looks looks from"""
     seed: int = 0
     """of everything random"""
-    total_steps: int = 1_000_000
+    total_steps: int = 1_500_000
     """environment steps over all ranks"""
     num_envs: int = 128
     """environments in this process"""
@@ -93,7 +93,7 @@ class Config:
     """a larger step ends the iteration's updates"""
     log_std: float = -1.0
     """exploration at the start: logarithm of the standard deviation of a motion in [-1, 1]"""
-    log_std_end: float = -2.5
+    log_std_end: float = -2.0
     """the same at the end, reached linearly: what holds still under its own noise is still without it"""
     log_std_gripper: float = -0.5
     """the gripper's, all the time: its threshold hides noise, and letting go at the end has to be found too"""

@@ -17,7 +17,7 @@ from _sweep import ROOT, NoRay, Run, train_all
 
 from sim_training.learning_curves import Curve, band, median_steps_to, read_curve
 
-_TRAIN = "--no-randomise --near-starts 0 --num-envs 64 --eval-every 15 --eval-episodes 64"
+_TRAIN = "--no-randomise --near-starts 0 --num-envs 64 --log-std-end -2.5 --eval-every 15 --eval-episodes 64"
 COSTS = ("teacher_calls", "guided_steps", "env_steps", "wall_s")
 _LABELS = {"ppo": "PPO", "vlajs": "VLAJS", "vlajs_rpd": "VLAJS (RPD)", "sparse_rpd": "Sparse RPD", "rpd_mse": "RPD-MSE"}
 
