@@ -118,7 +118,7 @@ class Config:
     video: bool = True
     """record one episode at each evaluation"""
     report: Path | None = None
-    """JSON file for the key figures"""
+    """JSON file for the key figures, written when the run is over"""
 
     @property
     def folder(self) -> Path:

@@ -317,7 +317,8 @@ def train(config: Config) -> Progress:
             break
     progress.wall_s = time.monotonic() - started
     bar.close()
-    if trainer.rank == 0 and config.report:
+    is_over = done or progress.env_steps >= config.total_steps
+    if trainer.rank == 0 and config.report and is_over:
         checkpoint.write_report(config.report, progress)
     distributed.finish()
     return progress

@@ -2,15 +2,17 @@
 
 import dataclasses
 import resource
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
 
 from sim_training import checkpoint
 from sim_training.settings import Config
-from sim_training.train import Trainer
+from sim_training.train import Trainer, train
 
 SMALL = {"num_envs": 4, "rollout": 10, "epochs": 1, "minibatches": 2, "video": False}
 
@@ -54,3 +56,26 @@ def test_a_checkpoint_of_another_task_is_refused_and_the_sentence_names_what_cha
     with pytest.raises(checkpoint.CheckpointOfAnotherRun, match=r"Changed: task\."):
         checkpoint.load_newest(trainer)
     trainer.config = ours
+
+
+class _Stopped:
+    """What the user's Ctrl-C leaves."""
+
+    requested = True
+
+    def __init__(self, *signals: signal.Signals): ...
+
+
+class _GoesOn(_Stopped):
+    requested = False
+
+
+def test_a_run_that_was_stopped_is_not_reported_as_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = tmp_path / "report.json"
+    config = Config(task="push_cube", out=tmp_path, report=report, total_steps=80, eval_episodes=2, **SMALL)  # type: ignore[arg-type]
+    monkeypatch.setattr(checkpoint, "StopRequest", _Stopped)
+    assert train(config).env_steps == 40
+    assert not report.exists()
+    monkeypatch.setattr(checkpoint, "StopRequest", _GoesOn)
+    assert train(dataclasses.replace(config, resume=True)).env_steps == 80
+    assert report.exists()
