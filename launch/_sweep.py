@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -17,6 +18,13 @@ class NoRay(ImportError):
 
     def __init__(self) -> None:
         super().__init__("Ray is an extra: install it with '.venv/bin/uv pip install ray', or leave --ray out.")
+
+
+class TrainedOtherwise(ValueError):
+    """A folder of the sweep holds a run of other settings."""
+
+    def __init__(self, run: Run):
+        super().__init__(f"{run.folder} holds {run} with other settings: name another folder with --out, or delete it.")
 
 
 @dataclass(frozen=True)
@@ -37,11 +45,20 @@ class Run:
     def __str__(self) -> str:
         return f"{self.task} {self.algo} seed {self.seed}"
 
+    def claim(self) -> None:
+        """Makes the folder, with the settings beside what will be trained. Raises TrainedOtherwise."""
+        noted, settings = self.folder / "settings.txt", shlex.join(self.settings) + "\n"
+        if self.report.exists() or noted.exists():
+            if not noted.exists() or noted.read_text() != settings:
+                raise TrainedOtherwise(self)
+        else:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            noted.write_text(settings)
+
     def train(self, ranks: int | None, log: Path | None = None) -> int:
         """Train, or go on where it was cut off; returns the exit status. Output goes to the terminal, or to `log`."""
         if self.report.exists():
             return 0
-        self.folder.mkdir(parents=True, exist_ok=True)
         command = [str(ROOT / "launch" / "train_sim.sh"), "--task", self.task, "--algo", self.algo]
         command += ["--seed", str(self.seed), "--out", str(self.folder), "--report", str(self.report), *self.settings]
         if any((self.folder / "checkpoints").glob("*.pt")):
@@ -57,7 +74,10 @@ def train_all(runs: list[Run], ray: str | None, ranks: int | None) -> bool:
     """Train what is missing; returns whether everything is there. `ray`: a cluster's address, or "local".
 
     One after the other the first failure ends it; under Ray the others go on. Started again, it goes on where it was.
+    Raises TrainedOtherwise before anything is trained.
     """
+    for run in runs:
+        run.claim()
     missing = [run for run in runs if not run.report.exists()]
     print(f"{len(runs) - len(missing)} of {len(runs)} runs are there, {len(missing)} to go.", flush=True)
     if ray:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _sweep import ROOT, NoRay, Run, train_all
+from _sweep import ROOT, NoRay, Run, TrainedOtherwise, train_all
 
 from sim_training.learning_curves import Curve, band, median_steps_to, read_curve
 
@@ -66,8 +66,8 @@ def run(arguments: Arguments) -> None:
     ]
     try:
         complete = train_all(everything, arguments.ray, arguments.ranks)
-    except NoRay as missing:
-        sys.exit(str(missing))
+    except (NoRay, TrainedOtherwise) as trouble:
+        sys.exit(str(trouble))
     if not complete:
         sys.exit(1)
     arguments.report.parent.mkdir(parents=True, exist_ok=True)

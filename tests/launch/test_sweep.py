@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.util
 import json
@@ -23,11 +24,20 @@ def sweep(monkeypatch: pytest.MonkeyPatch):
 
 def test_a_sweep_trains_what_is_missing_and_leaves_finished_runs_alone(sweep, tmp_path: Path) -> None:
     runs = [sweep.Run("push_cube", algo, 0, tmp_path / algo, TOY) for algo in ("ppo", "vlajs")]
-    runs[0].folder.mkdir()
+    runs[0].claim()
     runs[0].report.write_text("{}")
     assert sweep.train_all(runs, ray=None, ranks=1)
     assert runs[0].report.read_text() == "{}"
     assert json.loads(runs[1].report.read_text())["env_steps"] == 80
+
+
+def test_a_finished_run_of_other_settings_is_not_taken_for_this_one(sweep, tmp_path: Path) -> None:
+    before = sweep.Run("push_cube", "ppo", 0, tmp_path / "run", TOY)
+    before.claim()
+    before.report.write_text("{}")
+    longer = dataclasses.replace(before, settings=(*TOY[:-1], "160"))
+    with pytest.raises(sweep.TrainedOtherwise, match="--out"):
+        sweep.train_all([longer], ray=None, ranks=1)
 
 
 def test_a_run_that_cannot_train_ends_the_sweep_with_what_to_do(sweep, tmp_path: Path, capfd) -> None:
