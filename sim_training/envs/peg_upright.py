@@ -27,7 +27,7 @@ class PegUprightEnv(ContractTask):
     object_shape = scenery.Box((scenery.RED, scenery.BLUE))
     object_yaw = Range(math.pi / 2 - 0.3, math.pi / 2 + 0.3)
     symmetry = 2
-    dense_best, simplified_best = 9.3, 3.0
+    dense_best, simplified_best = 9.3, 4.0
 
     @property
     def upright(self) -> Tensor:
@@ -51,5 +51,5 @@ class PegUprightEnv(ContractTask):
         return taking(self, action, info) + held - 0.05 * self._jerkiness
 
     def compute_simplified_reward(self, info: dict[str, Tensor]) -> Tensor:
-        """1 for having it, up to 1 for how upright it is, 1 for success. Shape: (N,)"""
-        return info["grasped"].float() + self.upright + info["success"].float() - empty_handed(self, info)
+        """1 for having it, up to 1 for how upright it is, 2 for success. Shape: (N,)"""
+        return info["grasped"].float() + self.upright + 2 * info["success"] - empty_handed(self, info)
