@@ -161,7 +161,8 @@ def _table(arguments: Arguments, tasks: dict[str, Any]) -> str:
         one = tasks[task][algo]
         steps = [f"{value / 1000:.0f} k" if (value := one[f"steps_to_{level}"]) else "–" for level in (50, 80)]
         low, high = (100 * bound for bound in one["final_success_interval"])
-        success = f"{100 * one['final_success']:.0f} % ({low:.0f}–{high:.0f})"
+        interval = f" ({low:.0f}–{high:.0f})" if len(arguments.seeds) > 1 else ""
+        success = f"{100 * one['final_success']:.0f} %{interval}"
         share = f"{one['teacher_calls']:.0f} ({100 * one['teacher_calls'] / one['env_steps']:.1f} %)"
         lines.append(f"| {task} | {algo} | {steps[0]} | {steps[1]} | {success} | {share} | {one['wall_s']:.0f} |")
     return "\n".join(lines)

@@ -46,3 +46,14 @@ def test_every_task_trains_under_guidance_with_its_simplified_reward(task: str, 
     assert changed
     assert trainer.progress.guided_steps > 0
     assert figures["train/guidance_loss"] > 0
+
+
+def test_the_arm_s_noise_falls_as_training_goes_on_and_the_gripper_s_stays(tmp_path: Path) -> None:
+    config = Config(task="push_cube", algo="ppo", out=tmp_path, total_steps=2 * ENVS * ROLLOUT, **SMALL)  # type: ignore[arg-type]
+    trainer = Trainer(config)
+    trainer.collect()
+    trainer.collect()
+    trainer.env.close()
+    halfway = (config.log_std + config.log_std_end) / 2
+    expected = torch.tensor([halfway] * 6 + [config.log_std_gripper])
+    torch.testing.assert_close(trainer.model.log_std.detach(), expected)
