@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sim_training import distributed
-from sim_training.backends import restore_state, save_state
-from sim_training.settings import NoCheckpoint
+from sim_training.backends import is_saveable, restore_state, save_state
+from sim_training.settings import complete_checkpoints
 
 if TYPE_CHECKING:
     from sim_training.train import Progress, Trainer
@@ -84,8 +84,12 @@ def _path(trainer: Trainer, iteration: int) -> Path:
 
 
 def save(trainer: Trainer) -> None:
-    """Every rank writes its own file; the two newest complete sets are kept. Raises CannotWrite."""
+    """Every rank writes its own file; the two newest complete sets are kept. Raises CannotWrite, on every rank.
+
+    Physics on the GPU cannot be saved: a run resumed there goes on with new episodes.
+    """
     iteration = trainer.progress.iteration
+    simulation = save_state(trainer.env) if is_saveable(trainer.env) else b""
     state = {
         "settings": _settings(trainer),
         "model": trainer.model.state_dict(),
@@ -94,33 +98,34 @@ def save(trainer: Trainer) -> None:
         "schedule": trainer.schedule.state(),
         "teacher": trainer.teacher.state(),
         "observation": trainer.observation,
-        "simulation": torch.frombuffer(bytearray(save_state(trainer.env)), dtype=torch.uint8),
+        "simulation": torch.tensor(list(simulation), dtype=torch.uint8),
         "torch_random": torch.get_rng_state(),
+        "cuda_random": torch.cuda.get_rng_state() if trainer.device.type == "cuda" else None,
     }
     whole = io.BytesIO()
     torch.save(state, whole)
-    _write_whole(_path(trainer, iteration), whole.getvalue())
-    distributed.any_rank(False)
+    _write_on_every_rank(_path(trainer, iteration), whole.getvalue())
     kept = sorted({p.name[:6] for p in _path(trainer, 0).parent.glob("*.pt")})[-2:]
     for old in _path(trainer, 0).parent.glob(f"*-rank{trainer.rank}of{trainer.world}.pt"):
         if old.name[:6] not in kept:
             old.unlink()
 
 
-def _newest_complete(trainer: Trainer) -> int:
-    """The last iteration of which every rank's file is there."""
-    folder = trainer.config.folder / "checkpoints"
-    iterations = sorted({int(p.name[:6]) for p in folder.glob(f"*of{trainer.world}.pt")}, reverse=True)
-    for iteration in iterations:
-        ranks = [folder / f"{iteration:06d}-rank{r}of{trainer.world}.pt" for r in range(trainer.world)]
-        if all(path.exists() for path in ranks):
-            return iteration
-    raise NoCheckpoint(folder)
+def _write_on_every_rank(path: Path, content: bytes) -> None:
+    """As `_write_whole`; where one rank cannot write, all give up, instead of waiting for it."""
+    trouble = None
+    try:
+        _write_whole(path, content)
+    except CannotWrite as error:
+        trouble = error
+    if distributed.any_rank(trouble is not None):
+        raise trouble or CannotWrite(path, OSError(0, "another rank's disk is full"))
 
 
 def load_newest(trainer: Trainer) -> None:
-    """Put the trainer where the newest complete checkpoint left it. Raises NoCheckpoint, CheckpointOfAnotherRun."""
-    state = torch.load(_path(trainer, _newest_complete(trainer)), weights_only=True)
+    """Put the trainer where the newest complete checkpoint left it. Raises CheckpointOfAnotherRun."""
+    newest = complete_checkpoints(trainer.config.folder)[trainer.world]
+    state = torch.load(_path(trainer, newest), weights_only=True, map_location=trainer.device)
     if state["settings"] != _settings(trainer):
         changed = sorted(k for k, v in _settings(trainer).items() if state["settings"].get(k) != v)
         raise CheckpointOfAnotherRun(f"{CheckpointOfAnotherRun.__doc__} Changed: {', '.join(changed)}.")
@@ -131,8 +136,13 @@ def load_newest(trainer: Trainer) -> None:
     trainer.schedule.restore(state["schedule"])
     trainer.teacher.restore(state["teacher"])
     trainer.observation = state["observation"]
-    restore_state(trainer.env, state["simulation"].numpy().tobytes())
-    torch.set_rng_state(state["torch_random"])
+    if len(state["simulation"]):
+        restore_state(trainer.env, state["simulation"].cpu().numpy().tobytes())
+    else:
+        trainer.observation, _ = trainer.env.reset(seed=trainer.config.seed + trainer.progress.iteration)
+    torch.set_rng_state(state["torch_random"].cpu())
+    if state["cuda_random"] is not None:
+        torch.cuda.set_rng_state(state["cuda_random"].cpu())
 
 
 def write_report(path: Path, progress: Progress) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sim_training import distributed
+from sim_training.backends import forget_contacts
 from sim_training.envs import make_task
 from sim_training.networks import ActorCritic
 
@@ -39,6 +40,7 @@ class Evaluator:
         if self._env is None:
             self._env = make_task(self._task_name, self._count, **self._options)
         env = self._env
+        forget_contacts(env)  # or what an earlier evaluation left would be felt, and not after a resume
         torch.manual_seed(seed + self._rank)
         observation, _ = env.reset(seed=[seed + 10_000 * self._rank + i for i in range(self._count)])
         succeeded = torch.zeros(self._count, dtype=torch.bool, device=observation.device)
@@ -50,7 +52,7 @@ class Evaluator:
             succeeded |= info["success"]
         if video is not None:
             self._record(model, seed, video)
-        counts = distributed.total(torch.stack([succeeded.sum().float(), torch.tensor(float(self._count))]))
+        counts = distributed.total(torch.tensor([float(succeeded.sum()), float(self._count)]))
         return EvaluationResult(float(counts[0] / counts[1]), int(counts[1]), torch.cat(met))
 
     def _record(self, model: ActorCritic, seed: int, path: Path) -> None:

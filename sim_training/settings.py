@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +12,14 @@ import tyro
 
 from contract.task_spec import TaskSpec, stretched
 from contract.tasks import UnknownTask, task
-from sim_training.envs import Camera, Reward, UnknownOption
+from sim_training.envs import REWARD_MODES, Camera, UnknownOption
 from sim_training.envs.catalogue import catalogue
-from sim_training.guidance.schedule import ScheduleConfig
+from sim_training.guidance.schedule import ScheduleConfig, asked_at_a_time
+from sim_training.teachers.names import UnknownTeacher, check_name
+
+ALGORITHM_NAMES = ("ppo", "vlajs", "vlajs_rpd", "sparse_rpd", "rpd_mse", "rpd_l1", "rpd_bc", "ppd")
+GUIDED_AT_MOST = 0.2
+"""Of all steps before the switch-off, for algorithms that ask now and then (VLAJS, section IV)."""
 
 
 class NoCheckpoint(ValueError):
@@ -23,6 +29,17 @@ class NoCheckpoint(ValueError):
         super().__init__(
             f"No checkpoint in {folder}: start without --resume, or name an earlier run's folder with --out."
         )
+
+
+class OtherRanks(ValueError):
+    """A run goes on with as many ranks as it began."""
+
+    def __init__(self, folder: Path, then: int, now: int | None):
+        super().__init__(f"The run in {folder} has {then} ranks, this would be {now}: resume it with RANKS={then}.")
+
+
+class Impossible(ValueError):
+    """Settings that do not go together."""
 
 
 class FolderInUse(ValueError):
@@ -38,15 +55,16 @@ class Config:
 
     task: str = "lift_cube"
     """name of a task card"""
-    algo: Literal["ppo", "vlajs", "vlajs_rpd", "sparse_rpd", "rpd_mse", "rpd_l1", "rpd_bc", "ppd"] = "vlajs"
-    """what is added to ppo; vlajs: sparse, transient directional guidance"""
+    algo: str = "vlajs"
+    """what is added to ppo; vlajs: sparse, transient directional guidance. Or ppo, vlajs_rpd, sparse_rpd, rpd_mse,
+    rpd_l1, rpd_bc, ppd"""
     teacher: str = "scripted"
     """scripted (synthetic), or a teacher server's address such as tcp://127.0.0.1:5570"""
     teacher_deadline_s: float = 2.0
     """an answer that takes longer does not guide"""
     guided_share: float = 0.4
     """share of the environments asked about at a time, drawn anew each time; dense algorithms ask about all"""
-    reward: Reward = "dense"
+    reward: str = "dense"
     """dense: every stage is rewarded; simplified: as a person would first write it; sparse: -1, 0 or 1"""
     horizon_factor: Literal[1, 10] = 1
     """10 takes ten times as many, ten times smaller steps"""
@@ -136,17 +154,68 @@ class Config:
         """`gamma` at the same distance in seconds whatever the horizon factor."""
         return 1 - (1 - self.gamma) / self.horizon_factor
 
+    def check(self) -> None:
+        """Raises UnknownTask, UnknownOption, UnknownTeacher or Impossible where these settings are no run."""
+        assert self.spec
+        if self.algo not in ALGORITHM_NAMES:
+            raise UnknownOption("algorithm", self.algo, ALGORITHM_NAMES)
+        if self.reward not in REWARD_MODES:
+            raise UnknownOption("reward", self.reward, tuple(REWARD_MODES))
+        check_name(self.teacher)
+        if self.rollout * self.num_envs < 2 * self.minibatches:
+            raise Impossible(
+                f"{self.minibatches} minibatches of {self.rollout * self.num_envs} steps have too few each: "
+                "fewer --minibatches, or more --num-envs."
+            )
+        share = self.guided_at_most
+        if share > GUIDED_AT_MOST + 1e-9:
+            raise Impossible(
+                f"{100 * share:.0f} % of the steps would be guided, and VLAJS allows {100 * GUIDED_AT_MOST:.0f} %: "
+                "more --num-envs, or fewer --schedule.calls-max, --increments or a smaller --guided-share."
+            )
+
+    @property
+    def guided_at_most(self) -> float:
+        """Share of the steps that an algorithm which asks now and then can guide; 0 for the others."""
+        if self.algo not in ("vlajs", "vlajs_rpd", "sparse_rpd"):
+            return 0.0
+        steps = min(self.rollout, self.schedule.calls_max * self.increments) / self.rollout
+        return steps * asked_at_a_time(self.guided_share, self.num_envs) / self.num_envs
+
+
+def complete_checkpoints(folder: Path) -> dict[int, int]:
+    """Newest iteration whose file of every rank is in a run's folder, by the number of ranks that wrote it."""
+    names = {path.stem for path in (folder / "checkpoints").glob("*-rank*of*.pt")}
+    newest: dict[int, int] = {}
+    for name in sorted(names):
+        iteration, world = int(name[:6]), int(name.rpartition("of")[2])
+        if all(f"{name[:6]}-rank{rank}of{world}" in names for rank in range(world)):
+            newest[world] = iteration
+    return newest
+
+
+def _ranks() -> int | None:
+    """How many ranks the run will have, as torchrun says, or `train_sim.sh` where this is the only machine."""
+    count = os.environ.get("WORLD_SIZE") or ("" if "RENDEZVOUS" in os.environ else os.environ.get("RANKS", "1"))
+    return int(count) if count else None
+
 
 def read() -> Config:
-    """The settings from the command line. Raises UnknownTask, NoCheckpoint, FolderInUse."""
+    """The settings from the command line. Raises what `Config.check` does, NoCheckpoint, OtherRanks, FolderInUse."""
     config = tyro.cli(Config, description="Train a policy in ManiSkill and export it as a policy folder.")
-    assert config.spec
-    has_checkpoint = any((config.folder / "checkpoints").glob("*.pt"))
-    if config.resume and not has_checkpoint:
+    config.check()
+    by_ranks = complete_checkpoints(config.folder)
+    if config.resume and not by_ranks:
         raise NoCheckpoint(config.folder)
-    if has_checkpoint and not config.resume:
+    ranks = _ranks()
+    if config.resume and ranks not in (None, *by_ranks):
+        raise OtherRanks(config.folder, max(by_ranks, key=by_ranks.__getitem__), ranks)
+    if by_ranks and not config.resume:
         raise FolderInUse(config.folder)
     return config
+
+
+USER_ERRORS = (UnknownTask, UnknownOption, UnknownTeacher, Impossible, NoCheckpoint, OtherRanks, FolderInUse)
 
 
 def trouble_with_teacher(address: str) -> str | None:
@@ -167,7 +236,7 @@ if __name__ == "__main__":
         sys.exit()
     try:
         teacher = read().teacher
-    except (UnknownTask, UnknownOption, NoCheckpoint, FolderInUse) as error:
+    except USER_ERRORS as error:
         sys.exit(str(error))
     if "://" in teacher:
         sys.exit(trouble_with_teacher(teacher))

@@ -24,8 +24,9 @@ from sim_training.guidance.algorithms import ALGORITHMS
 from sim_training.guidance.losses import Targets
 from sim_training.guidance.queries import GuidanceTargets
 from sim_training.networks import ActorCritic
-from sim_training.settings import Config, read
+from sim_training.settings import USER_ERRORS, Config, read
 from sim_training.teachers import make_teacher
+from sim_training.teachers.errors import TEACHER_ERRORS
 from sim_training.teachers.teacher import Question, checked
 
 
@@ -59,6 +60,8 @@ class Progress:
         setattr(self, f"{phase}_s", getattr(self, f"{phase}_s") + time.monotonic() - began)
 
 
+EVALUATION_SEED = 1_000_000
+"""Added to the seed: evaluations meet other episodes and other bodies than training."""
 LEDGER = ("teacher_calls", "guided_steps", "teacher_s", "collect_s", "update_s", "evaluate_s")
 
 
@@ -98,6 +101,7 @@ class Trainer:
             "randomise": config.randomise,
         }
         options = {"physics": config.physics, "reward": config.reward, "near_starts": config.near_starts, **place}
+        options["body_seed"] = config.seed * 1_000 + self.rank
         if self.teacher.needs_images:
             options["render_mode"] = "rgb_array"
         self.env = make_task(config.task, config.num_envs, **options)
@@ -113,8 +117,9 @@ class Trainer:
         distributed.broadcast(self.model)
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, eps=1e-5)
         self.algorithm = ALGORITHMS[config.algo]
-        self.schedule = self.algorithm.start(config.schedule, config.rollout)
+        self.schedule = self.algorithm.start(config.schedule, config.rollout, self.task_env.best_reward)
         self.progress = Progress()
+        place["body_seed"] = EVALUATION_SEED + config.seed * 1_000 + self.rank
         self.evaluator = Evaluator(config.task, place, config.eval_episodes, self.rank, self.world)
         torch.manual_seed(config.seed * 1_000 + self.rank)
         # Episodes begin apart, so that every rollout holds beginnings and ends alike.
@@ -157,7 +162,7 @@ class Trainer:
                 self.teacher.begin(rows)
         self.progress.guided_steps += int(distributed.total(guidance.valid.sum().float()))
         self.progress.env_steps += config.rollout * config.num_envs * self.world
-        figures = torch.tensor([rollout.reward.mean() / (1 - config.discount), finished, succeeded])
+        figures = torch.tensor([float(rollout.reward.mean()) / (1 - config.discount), finished, succeeded])
         figures = distributed.total(figures)
         mean_reward = float(figures[0]) / self.world
         was_active = self.schedule.active
@@ -192,14 +197,11 @@ class Trainer:
         }
         targets = guidance.flat()
         size = len(batch["log_prob"])
-        step = size // config.minibatches
         group = self.optimiser.param_groups[0]
         losses: dict[str, float] = {"train/learning_rate": group["lr"]}
         for _ in range(config.epochs):
-            order = torch.randperm(size, device=self.device)
             kl_sum = 0.0
-            for start in range(0, size, step):
-                rows = order[start : start + step]
+            for rows in torch.randperm(size, device=self.device).tensor_split(config.minibatches):
                 losses_now = self._gradient_step({k: v[rows] for k, v in batch.items()}, targets[rows], weight)
                 kl_sum += losses_now["train/kl"]
                 losses |= losses_now
@@ -233,7 +235,7 @@ class Trainer:
         policy_loss = -torch.minimum(advantage * ratio, advantage * clipped).mean()
         value_loss = 0.5 * (model.value(batch["observation"]) - batch["return"]).square().mean()
         loss = policy_loss + config.value_weight * value_loss
-        guidance_loss = torch.zeros(())
+        guidance_loss = torch.zeros((), device=self.device)
         if self.algorithm.loss is not None and weight > 0:
             guidance_loss = self.algorithm.loss(distribution, targets)
             loss = loss + weight * guidance_loss
@@ -262,7 +264,7 @@ class Trainer:
         config, progress = self.config, self.progress
         video = config.folder / "videos" / f"{progress.env_steps:09d}.mp4" if config.video and self.rank == 0 else None
         with torch.random.fork_rng():
-            result = self.evaluator.run(self.model, seed=config.seed + 1_000_000, video=video)
+            result = self.evaluator.run(self.model, seed=config.seed + EVALUATION_SEED, video=video)
         progress.eval_success = result.success
         if result.success > progress.best_success:
             progress.best_success = result.success
@@ -275,6 +277,7 @@ class Trainer:
         settings = json.loads(json.dumps(asdict(self.config), default=str))
         command = command_line("./launch/train_sim.sh", *sys.argv[1:])
         made_by = {"command": command, "seed": self.config.seed, "world_size": self.world}
+        made_by["teacher"] = self.teacher.name if self.algorithm.loss is not None else None
         return made_by | asdict(self.progress) | {"settings": settings}
 
 
@@ -288,7 +291,7 @@ def train(config: Config) -> Progress:
     progress, started = trainer.progress, time.monotonic() - trainer.progress.wall_s
     log = checkpoint.Log(config.folder) if trainer.rank == 0 else None
     bar = tqdm(total=config.total_steps, initial=progress.env_steps, unit="step", disable=trainer.rank != 0)
-    done = False
+    done = progress.eval_success >= config.stop_at
     while not done and progress.env_steps < config.total_steps:
         weight = trainer.schedule.weight
         with progress.timing("collect"):
@@ -327,5 +330,5 @@ def train(config: Config) -> Progress:
 if __name__ == "__main__":
     try:
         train(read())
-    except (checkpoint.CannotWrite, checkpoint.CheckpointOfAnotherRun) as error:
-        sys.exit(str(error))
+    except (*USER_ERRORS, *TEACHER_ERRORS, checkpoint.CannotWrite, checkpoint.CheckpointOfAnotherRun) as error:
+        distributed.give_up(str(error))

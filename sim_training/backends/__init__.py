@@ -50,6 +50,21 @@ def save_state(env: gymnasium.Env) -> bytes:
     return checkpoint.save_state(env)
 
 
+def forget_contacts(env: gymnasium.Env) -> None:
+    """Call before a reset: what PhysX remembers of contacts, and no reset clears, is gone. Nothing to do on the GPU."""
+    from sim_training.backends import checkpoint
+
+    if checkpoint.is_saveable(env):
+        checkpoint.forget_contacts(env)
+
+
+def is_saveable(env: gymnasium.Env) -> bool:
+    """Whether `save_state` can save this environment: those of ManiSkill's GPU path cannot be."""
+    from sim_training.backends import checkpoint
+
+    return checkpoint.is_saveable(env)
+
+
 def restore_state(env: gymnasium.Env, saved: bytes) -> None:
     """See `checkpoint.restore_state`."""
     from sim_training.backends import checkpoint

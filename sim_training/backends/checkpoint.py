@@ -66,6 +66,18 @@ def restore_state(env: Env, saved: bytes) -> None:
             setattr(owner, attribute, value)
 
 
+def forget_contacts(env: Env) -> None:
+    """Bodies stay where they are, in new scenes. Raises: WrongBackend."""
+    task = _batched_task(env)
+    _start_afresh(task, task.scene.px.pack())
+
+
+def is_saveable(env: Env) -> bool:
+    """Whether an environment runs on the batched CPU backend."""
+    task = env.unwrapped
+    return isinstance(task, BaseEnv) and type(task.scene.px) is CpuBatchSystem
+
+
 class _Pickler(pickle.Pickler):
     """ManiSkill's batched generator answers every attribute for its whole batch, which misleads pickle."""
 
@@ -74,10 +86,9 @@ class _Pickler(pickle.Pickler):
 
 
 def _batched_task(env: Env) -> BaseEnv:
-    task = env.unwrapped
-    if not isinstance(task, BaseEnv) or type(task.scene.px) is not CpuBatchSystem:
+    if not is_saveable(env):
         raise WrongBackend(WrongBackend.__doc__)
-    return task
+    return env.unwrapped
 
 
 def _start_afresh(task: BaseEnv, packed: list[bytes]) -> None:

@@ -56,7 +56,8 @@ def make_task(
     """The ManiSkill environment of one task card, on the default backend.
 
     reward: dense is normalised to about 1 a tick at best. horizon_factor: 10 takes ten times as many, as much smaller
-    steps. Further options: `randomise` (False switches every randomisation off), `near_starts`, and ManiSkill's own.
+    steps. Further options: `randomise` (False switches every randomisation off), `body_seed` (of sizes, masses and
+    frictions, which last as long as the environments), `near_starts`, and ManiSkill's own.
     Raises: UnknownTask, UnknownOption, each with the nearest name.
     """
     card = task(name)

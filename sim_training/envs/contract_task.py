@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import numpy as np
 import sapien
 import torch
 from mani_skill.envs.sapien_env import BaseEnv
@@ -54,6 +55,7 @@ class ContractTask(BaseEnv):
     """What the second object is like, for cards that have one."""
     dense_best = 1.0
     simplified_best = 1.0
+    """Most that these rewards pay a step."""
 
     def __init__(
         self,
@@ -62,8 +64,11 @@ class ContractTask(BaseEnv):
         randomise: bool = True,
         near_starts: float = 0.0,
         camera: str = "normal",
+        body_seed: int = 0,
         **kwargs: Any,
     ):
+        """body_seed: of the bodies' sizes, masses and frictions, which stay as long as the environments."""
+        self.body_seed = body_seed
         self.card = card or type(self).card
         self.randomise, self.near_starts, self._camera_place = randomise, near_starts, camera
         super().__init__(*args, robot_uids=ImpedancePanda.for_task(self.card), **kwargs)
@@ -90,6 +95,7 @@ class ContractTask(BaseEnv):
         super()._load_agent(options, sapien.Pose(p=scenery.BASE_IN_WORLD))
 
     def _load_scene(self, options: dict[str, Any]) -> None:
+        self._body_generators = [np.random.default_rng([self.body_seed, i]) for i in range(self.num_envs)]
         self._table = TableSceneBuilder(self)
         self._table.build()
         self.actor, self.half_size = self._build(self.card.object_name, scenery.sample_body, self.object_shape)
@@ -103,8 +109,7 @@ class ContractTask(BaseEnv):
         self, name: str, body: Callable[..., scenery.Body], shape: scenery.Shape, fixed: bool = False
     ) -> tuple[Actor, Tensor]:
         """A thing in every environment, and its half sides. Shape: (N, 3)"""
-        rng = self._batched_episode_rng
-        bodies = [body(self.card, i, rng[i] if self.randomise else None) for i in range(self.num_envs)]
+        bodies = [body(self.card, i, rng if self.randomise else None) for i, rng in enumerate(self._body_generators)]
         half_size = torch.tensor([body.half_size for body in bodies], device=self.device)
         return scenery.build(self.scene, name, bodies, shape, fixed), half_size
 
@@ -280,6 +285,11 @@ class ContractTask(BaseEnv):
     def object_axis(self) -> Tensor:
         """Where the object's own x axis points, base frame. Shape: (N, 3)"""
         return critic.x_axis(self.object)
+
+    @property
+    def best_reward(self) -> float:
+        """Mean reward a step that can be reached: 1, or 1 an episode where success is paid once."""
+        return 1.0 / self.card.horizon if self._reward_mode == "sparse" else 1.0
 
     def get_reward(self, obs: Any, action: Tensor, info: dict[str, Tensor]) -> Tensor:
         """Dense, simplified (over its best, like the normalised dense one) or sparse. Shape: (N,)"""

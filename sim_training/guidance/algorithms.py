@@ -13,24 +13,31 @@ class Algorithm:
     """loss: between policy and teacher, None without one. schedule: when the teacher is asked and what its word weighs.
 
     samples: answers taken at each asked step; more than one are summarised by their mean and spread.
-    every_step: asked at every step of a rollout, whatever the settings say.
+    every_step: asked at every step of a rollout, whatever the settings say. weight: of the loss (lambda_0), where the
+    settings give none.
     """
 
     loss: losses.GuidanceLoss | None
     schedule: type[Schedule]
     samples: int = 1
     every_step: bool = False
+    weight: float = 1.0
 
-    def start(self, settings: ScheduleConfig, rollout: int) -> Schedule:
-        """A schedule at the beginning of training, for rollouts of that many steps."""
-        return self.schedule(settings, calls_max=rollout if self.every_step else settings.calls_max)
+    def start(self, settings: ScheduleConfig, rollout: int, best_reward: float = 1.0) -> Schedule:
+        """A schedule at the beginning of training, for rollouts of that many steps.
+
+        best_reward: mean a step that the task's reward can reach.
+        """
+        calls = rollout if self.every_step else settings.calls_max
+        weight = self.weight if settings.weight is None else settings.weight
+        return self.schedule(settings, calls, weight, best_reward)
 
 
 ALGORITHMS = {
     "ppo": Algorithm(None, Silent),
-    "vlajs": Algorithm(losses.directional, Transient),
-    "vlajs_rpd": Algorithm(losses.mse, Transient),
-    "sparse_rpd": Algorithm(losses.mse, Persistent),
+    "vlajs": Algorithm(losses.directional, Transient, weight=0.5),
+    "vlajs_rpd": Algorithm(losses.squared_distance, Transient, weight=0.5),
+    "sparse_rpd": Algorithm(losses.squared_distance, Persistent, weight=0.5),
     "rpd_mse": Algorithm(losses.mse, Persistent, every_step=True),
     "rpd_l1": Algorithm(losses.l1, Persistent, every_step=True),
     "rpd_bc": Algorithm(losses.likelihood, Persistent, every_step=True),

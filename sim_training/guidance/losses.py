@@ -47,28 +47,36 @@ def directional(distribution: Normal, targets: Targets, eps: float = 0.1) -> Ten
     return total / targets.valid.sum().clamp(min=1)
 
 
+def squared_distance(distribution: Normal, targets: Targets) -> Tensor:
+    """Squared Euclidean distance of the policy mean from the teacher's action. VLAJS (RPD) and Sparse RPD."""
+    return _per_step((distribution.mean - targets.mean).square(), targets)
+
+
 def mse(distribution: Normal, targets: Targets) -> Tensor:
-    """Squared distance of the policy mean from the teacher's action. RPD, equation 4; with a schedule VLAJS(RPD)."""
-    return _average((distribution.mean - targets.mean).square(), targets)
+    """The same as a mean over the action's components. RPD-MSE, equation 5."""
+    return squared_distance(distribution, targets) / targets.free.sum()
 
 
 def l1(distribution: Normal, targets: Targets) -> Tensor:
-    """Absolute distance of the policy mean from the teacher's action. RPD-L1."""
-    return _average((distribution.mean - targets.mean).abs(), targets)
+    """Mean absolute distance of the policy mean from the teacher's action. RPD-L1."""
+    return _per_step((distribution.mean - targets.mean).abs(), targets) / targets.free.sum()
 
 
 def likelihood(distribution: Normal, targets: Targets) -> Tensor:
     """Negative log-likelihood of the teacher's action under the policy. RPD-BC, equation 2."""
-    return _average(-distribution.log_prob(targets.mean), targets)
+    return _per_step(-distribution.log_prob(targets.mean), targets)
 
 
 def divergence(distribution: Normal, targets: Targets) -> Tensor:
-    """KL divergence from the Gaussian fitted to the teacher's samples to the policy. PPD, as RPD's baseline has it."""
+    """KL divergence from the Gaussian fitted to the teacher's samples to the policy. RPD's baseline PPD.
+
+    Both Gaussians are diagonal, as the policy is; the clipping of PPD's own paper is left out.
+    """
     taught = Normal(targets.mean, targets.spread.clamp(min=0.05), validate_args=False)
-    return _average(kl_divergence(taught, distribution), targets)
+    return _per_step(kl_divergence(taught, distribution), targets)
 
 
-def _average(components: Tensor, targets: Targets) -> Tensor:
-    """Mean over the free components of the valid steps; 0 where no step is valid. Shape: components (B, 7)"""
+def _per_step(components: Tensor, targets: Targets) -> Tensor:
+    """Sum over the free components, mean over the valid steps; 0 where none is valid. Shape: components (B, 7)"""
     counts = targets.valid[:, None] & targets.free
-    return torch.where(counts, components, 0.0).sum() / counts.sum().clamp(min=1)
+    return torch.where(counts, components, 0.0).sum() / targets.valid.sum().clamp(min=1)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from contract.task_spec import TaskSpec
 from sim_training.guidance.losses import Targets
+from sim_training.guidance.schedule import asked_at_a_time
 from sim_training.teachers.teacher import Answer, increment
 
 
@@ -26,9 +27,9 @@ class GuidanceTargets:
         self._free = torch.tensor(free, device=device)
 
     def rows(self, share: float) -> Tensor:
-        """Environments to ask about now: `share` of them, drawn anew each time. Shape: (b,) long, ascending"""
+        """Environments to ask about now: at most `share` of them, drawn anew each time. Shape: (b,) long, ascending"""
         count = self.valid.shape[1]
-        budget = max(1, round(share * count))
+        budget = asked_at_a_time(share, count)
         return torch.randperm(count, device=self.valid.device)[:budget].sort().values
 
     def add(self, step: int, rows: Tensor, answers: list[Answer]) -> None:

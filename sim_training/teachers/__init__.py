@@ -8,13 +8,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from contract.task_spec import TaskSpec
+from sim_training.teachers.names import check_name
 
 if TYPE_CHECKING:
     from sim_training.teachers.teacher import Teacher
 
 
 def make_teacher(name: str, spec: TaskSpec) -> Teacher:
-    """The teacher of that name for a task, or the one served at that address (`tcp://`, `ipc://`)."""
+    """The scripted teacher for a task, or the one served at that address (`tcp://`, `ipc://`).
+
+    Raises one of TEACHER_ERRORS, see `errors.py`.
+    """
+    check_name(name)
     if "://" in name:
         from sim_training.teachers.remote import RemoteTeacher
 

@@ -57,10 +57,18 @@ def test_steps_without_guidance_and_components_without_direction_do_not_count() 
     assert gradient[0, 3:].abs().max() == 0
 
 
-def test_rpd_s_loss_is_the_mean_squared_distance_between_policy_mean_and_teacher() -> None:
+def test_rpd_s_loss_is_the_mean_squared_distance_and_vlajs_rpd_s_the_sum() -> None:
     policy = _policy([[0.5, 0, 0, 0, 0, 0, 1.0], [9.0] * 7])
-    loss = losses.mse(policy, _targets([[1.0, 0, 0, 0, 0, 0, -1.0], [0.0] * 7], [True, False]))
-    assert loss.item() == pytest.approx((0.5**2 + 2.0**2) / 7)
+    targets = _targets([[1.0, 0, 0, 0, 0, 0, -1.0], [0.0] * 7], [True, False])
+    assert losses.mse(policy, targets).item() == pytest.approx((0.5**2 + 2.0**2) / 7)
+    assert losses.squared_distance(policy, targets).item() == pytest.approx(0.5**2 + 2.0**2)
+
+
+def test_a_direction_shorter_than_a_tenth_of_full_scale_does_not_count() -> None:
+    policy = _policy([[0, 0, 1.0, 0, 0, 0, 0]])
+    short, long = ([[x, 0, 0, 0, 0, 0, 0]] for x in (0.099, 0.101))
+    assert losses.directional(policy, _targets(short, [True])).item() == 0
+    assert losses.directional(policy, _targets(long, [True])).item() == pytest.approx(1.0, abs=1e-3)
 
 
 def test_the_l1_loss_is_the_mean_distance_and_locked_components_are_left_out() -> None:
@@ -73,14 +81,14 @@ def test_the_l1_loss_is_the_mean_distance_and_locked_components_are_left_out() -
 def test_the_likelihood_loss_also_pulls_the_standard_deviation() -> None:
     target = _targets([[0.0] * 7], [True])
     wide, narrow = (losses.likelihood(_policy([[0.0] * 7], std), target).item() for std in (1.0, 0.1))
-    assert wide == pytest.approx(0.5 * math.log(2 * math.pi))
-    assert narrow == pytest.approx(wide + math.log(0.1))
+    assert wide == pytest.approx(7 * 0.5 * math.log(2 * math.pi))
+    assert narrow == pytest.approx(wide + 7 * math.log(0.1))
 
 
 def test_the_divergence_is_zero_for_the_teacher_s_own_distribution_and_kullback_and_leibler_s_otherwise() -> None:
     target = _targets([[0.2] * 7], [True], spread=0.5)
     assert losses.divergence(_policy([[0.2] * 7], 0.5), target).item() == pytest.approx(0, abs=1e-6)
-    by_hand = math.log(1.0 / 0.5) + (0.5**2 + 0.3**2) / 2 - 0.5
+    by_hand = 7 * (math.log(1.0 / 0.5) + (0.5**2 + 0.3**2) / 2 - 0.5)
     assert losses.divergence(_policy([[0.5] * 7], 1.0), target).item() == pytest.approx(by_hand, rel=1e-5)
 
 
@@ -171,6 +179,26 @@ def test_fewer_calls_as_reward_rises_but_never_fewer_than_the_least() -> None:
     assert calls[7] == 1
 
 
+def test_the_weight_follows_the_query_rate() -> None:
+    schedule = ALGORITHMS["vlajs"].start(ScheduleConfig(threshold=1e9, window=2), rollout=50)
+    weights = []
+    for reward in (0.0, 0.0, 0.0, 0.0, 0.5, 0.5):
+        schedule.record(reward)
+        weights.append(schedule.weight)
+    assert weights[3] == 0.5
+    assert weights[5] == pytest.approx(0.5 * schedule.calls / 5)
+    assert schedule.calls == 2
+
+
+def test_where_success_is_paid_once_an_episode_guidance_ends_when_half_of_the_episodes_succeed() -> None:
+    schedule = ALGORITHMS["vlajs"].start(ScheduleConfig(threshold=0.5, window=3), rollout=50, best_reward=0.01)
+    for succeeded in (0.4, 0.45, 0.49):
+        schedule.record(succeeded / 100)
+    assert schedule.active
+    schedule.record(0.51 / 100)
+    assert not schedule.active
+
+
 def test_guidance_ends_for_good_after_a_monotonic_rise_beyond_the_threshold() -> None:
     schedule = Transient(ScheduleConfig(threshold=0.5, window=3), calls_max=5)
     for reward in (0.6, 0.55, 0.7):
@@ -212,6 +240,7 @@ def test_plain_ppo_never_asks_and_rpd_asks_at_every_step_for_ever() -> None:
             schedule.record(float(reward))
     assert (silent.calls, silent.weight, silent.active) == (0, 0.0, False)
     assert (dense.calls, sparse.calls) == (50, 5)
-    assert dense.weight == sparse.weight == ScheduleConfig().weight
+    assert (dense.weight, sparse.weight) == (1.0, 0.5)
+    assert ALGORITHMS["rpd_mse"].start(ScheduleConfig(weight=0.3), rollout=50).weight == 0.3
     targets = GuidanceTargets(LIFT_CUBE, length=50, count=1, calls=dense.calls, increments=5, device=CPU)
     assert targets.query_steps == set(range(50))

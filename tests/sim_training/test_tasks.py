@@ -53,6 +53,16 @@ def test_the_sparse_reward_is_minus_one_once_for_an_episode_that_fails(name: str
     env.close()
 
 
+def test_bodies_differ_from_seed_to_seed_and_only_then() -> None:
+    made = [make_task("peg_insertion", COUNT, physics="fast", body_seed=seed) for seed in (1, 1, 2)]
+    first, same, other = (env.unwrapped for env in made)
+    torch.testing.assert_close(first.half_size, same.half_size)
+    assert (first.half_size[:, 1] - other.half_size[:, 1]).abs().min() > 1e-6
+    assert first.half_size[:, 1].unique().numel() == COUNT
+    for env in made:
+        env.close()
+
+
 def test_the_lift_cube_contract_is_the_one_that_policies_were_shipped_with() -> None:
     assert LIFT_CUBE.contract_hash() == "b8b6fa2d6cc4043e70739500f63a55fa76924f6adfbdeb8aa9d73d70d27e020a"
     assert "goal_tolerance_m" not in LIFT_CUBE.as_dict()
