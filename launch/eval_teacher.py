@@ -10,16 +10,19 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import tyro
 
+from contract.task_spec import TaskSpec, stretched
 from contract.tasks import UnknownTask, task
 from robot_runtime.trials import wilson_interval
 from sim_training.envs import make_task
 from sim_training.teachers import make_teacher
+from sim_training.teachers.errors import TEACHER_ERRORS
 from sim_training.teachers.evaluate import success
+from sim_training.teachers.names import SCRIPTED
 from sim_training.teachers.scripted import FAULTS, NO_FAULTS, Faults, ScriptedTeacher
 from sim_training.teachers.teacher import Teacher
 
@@ -30,10 +33,14 @@ class Arguments:
 
     task: str = "lift_cube"
     """name of a task card"""
-    teacher: str = "scripted"
+    teacher: str = SCRIPTED
     """scripted (synthetic, knows the truth), or the address of a teacher server: tcp://HOST:PORT, ipc://PATH"""
     episodes: int = 64
-    """one in each environment, randomisation on, under stock physics"""
+    """one in each environment, under stock physics"""
+    horizon_factor: Literal[1, 10] = 1
+    """10 takes ten times as many, ten times smaller steps"""
+    randomise: bool = True
+    """vary bodies, delays, noise and starts as the card says; off, only places differ"""
     seed: int = 0
     """of episodes and faults"""
     faultless: bool = False
@@ -41,21 +48,28 @@ class Arguments:
     report: Path | None = None
     """JSON file for the figures"""
 
+    @property
+    def spec(self) -> TaskSpec:
+        """The task card, with its horizon stretched if asked. Raises UnknownTask."""
+        card = task(self.task)
+        return stretched(card, self.horizon_factor) if self.horizon_factor > 1 else card
+
 
 def teacher_of(arguments: Arguments) -> Teacher:
-    """The teacher that was asked for."""
-    spec = task(arguments.task)
-    if arguments.teacher == "scripted":
-        return ScriptedTeacher(spec, NO_FAULTS if arguments.faultless else None)
-    return make_teacher(arguments.teacher, spec)
+    """The teacher that was asked for. Raises UnknownTask or one of TEACHER_ERRORS."""
+    if arguments.teacher == SCRIPTED:
+        return ScriptedTeacher(arguments.spec, NO_FAULTS if arguments.faultless else None)
+    return make_teacher(arguments.teacher, arguments.spec)
 
 
 def main(arguments: Arguments) -> dict[str, Any]:
-    """Runs the episodes and says how many succeeded. Raises UnknownTask."""
+    """Runs the episodes and says how many succeeded. Raises UnknownTask or one of TEACHER_ERRORS."""
     torch.set_num_threads(1)
     teacher, started = teacher_of(arguments), time.monotonic()
-    looks: dict[str, Any] = {"render_mode": "rgb_array"} if teacher.needs_images else {}
-    env = make_task(arguments.task, arguments.episodes, **looks)
+    options: dict[str, Any] = {"horizon_factor": arguments.horizon_factor, "randomise": arguments.randomise}
+    if teacher.needs_images:
+        options["render_mode"] = "rgb_array"
+    env = make_task(arguments.task, arguments.episodes, **options)
     succeeded = int(success(env, teacher, arguments.seed).sum())
     env.close()
     low, high = wilson_interval(succeeded, arguments.episodes)
@@ -63,7 +77,9 @@ def main(arguments: Arguments) -> dict[str, Any]:
     return {
         "task": arguments.task,
         "teacher": teacher.name,
-        "faults": asdict(faults) if arguments.teacher == "scripted" else None,
+        "faults": asdict(faults) if arguments.teacher == SCRIPTED else None,
+        "horizon_factor": arguments.horizon_factor,
+        "randomise": arguments.randomise,
         "episodes": arguments.episodes,
         "seed": arguments.seed,
         "successes": succeeded,
@@ -73,12 +89,17 @@ def main(arguments: Arguments) -> dict[str, Any]:
     }
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """What is asked for on the command line: prints the figures, or one sentence and exit code 1."""
     asked = tyro.cli(Arguments, description=__doc__)
     try:
         figures = main(asked)
-    except UnknownTask as error:
+    except (UnknownTask, *TEACHER_ERRORS) as error:
         sys.exit(str(error))
     print(json.dumps(figures, indent=1))
     if asked.report is not None:
         asked.report.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    run()

@@ -14,14 +14,13 @@ from pathlib import Path
 
 from sim_training.teachers import adapters
 from sim_training.teachers.keys import KEYS_FOLDER, make_keys
-
-NOT_ADAPTERS = ("__init__", "conversions")
+from sim_training.teachers.names import served_families
 
 
 def main() -> int:
     """Hands over to the adapter of that name; its own `--help` lists its settings."""
     folder = Path(adapters.__file__).parent
-    names = sorted(path.stem for path in folder.glob("*.py") if path.stem not in NOT_ADAPTERS)
+    names = served_families()
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name == "keys":
         make_keys(KEYS_FOLDER)

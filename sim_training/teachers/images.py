@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import os
 import re
 import secrets
 from multiprocessing.shared_memory import SharedMemory
@@ -12,31 +14,40 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from sim_training.teachers.protocol import MAX_ROWS, ProtocolError
+from sim_training.teachers.protocol import LARGEST_MESSAGE, MAX_ROWS, ProtocolError, quoted
+
+_log = logging.getLogger(__name__)
 
 Transport = Literal["shared", "raw", "jpeg", "png"]
 
 MAX_SIDE_PX = 4096
 JPEG_QUALITY = 95
+LARGEST_IMAGES = LARGEST_MESSAGE - (1 << 24)
+"""Bytes that leave room for 4 096 instructions and poses in the same message."""
 _SEGMENTS = Path("/dev/shm")
 _SEGMENT_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 
 
 class ImageSender:
-    """Packs batches of images one way; owns the shared memory segment, if that is the way. One batch at a time."""
+    """Packs batches of images one way; owns the shared memory segment, if that is the way. One batch at a time.
+
+    transport: `raw` in place of `shared` from the first batch on that this host's shared memory has no room for.
+    """
 
     def __init__(self, transport: Transport):
         self.transport = transport
         self._segment: SharedMemory | None = None
 
     def pack(self, images: np.ndarray) -> dict[str, Any]:
-        """What a message says of the images. Shape: (N, height, width, 3) uint8 RGB"""
+        """What a message says of the images. Raises ProtocolError for too many. Shape: (N, height, width, 3), RGB"""
+        segment = self._segment_of(images.nbytes) if self.transport == "shared" else None
         packed: dict[str, Any] = {"kind": self.transport, "shape": list(images.shape[:3])}
-        if self.transport == "shared":
-            segment = self._segment_of(images.nbytes)
+        if segment is not None:
             np.ndarray(images.shape, np.uint8, segment.buf)[:] = images
             return packed | {"name": segment.name, "start": 0}
         if self.transport == "raw":
+            if images.nbytes > LARGEST_IMAGES:
+                raise ProtocolError(f"{images.nbytes} bytes of images are too many for a message: ask about fewer.")
             return packed | {"pixels": np.ascontiguousarray(images).tobytes()}
         return packed | {"files": [_compress(image, self.transport) for image in images]}
 
@@ -47,26 +58,52 @@ class ImageSender:
             self._segment.unlink()
             self._segment = None
 
-    def _segment_of(self, size: int) -> SharedMemory:
+    def _segment_of(self, size: int) -> SharedMemory | None:
+        """A segment of at least that size; None where there is none to be had, now and from now on."""
         if self._segment is None or self._segment.size < size:
             self.close()
-            self._segment = SharedMemory(create=True, size=size)
+            self._segment = _reserve(size)
+            if self._segment is None:
+                self.transport = "raw"
         return self._segment
 
 
 class Probe:
-    """A few secret bytes in shared memory: whoever can tell them is on this host and may read our segments."""
+    """A few secret bytes in shared memory: whoever can tell them is on this host and may read our segments.
+
+    name: of the segment, None where this host has no shared memory left.
+    """
 
     def __init__(self) -> None:
         self.token = secrets.token_bytes(16)
-        self._segment = SharedMemory(create=True, size=len(self.token))
-        np.ndarray(len(self.token), np.uint8, self._segment.buf)[:] = np.frombuffer(self.token, np.uint8)
-        self.name = self._segment.name
+        self.name: str | None = None
+        self._segment = _reserve(len(self.token))
+        if self._segment is not None:
+            np.ndarray(len(self.token), np.uint8, self._segment.buf)[:] = np.frombuffer(self.token, np.uint8)
+            self.name = self._segment.name
 
     def close(self) -> None:
         """Give the shared memory back."""
-        self._segment.close()
-        self._segment.unlink()
+        if self._segment is not None:
+            self._segment.close()
+            self._segment.unlink()
+
+
+def _reserve(size: int) -> SharedMemory | None:
+    """A segment whose memory is there, since writing to what a full /dev/shm lacks is SIGBUS; None if it is full."""
+    segment = None
+    try:
+        segment = SharedMemory(create=True, size=size)
+        with (_SEGMENTS / segment.name).open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        why = error.strerror
+        _log.warning("%s has no room for %d bytes (%s): images are sent, which is slower.", _SEGMENTS, size, why)
+        if segment is not None:
+            segment.close()
+            segment.unlink()
+        return None
+    return segment
 
 
 def read_probe(name: Any) -> bytes | None:
@@ -83,12 +120,15 @@ def row_count(packed: dict[str, Any]) -> int:
 
 
 def rows_of(packed: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
-    """Some rows of packed images, still packed. Raises ProtocolError if they are not packed as `ImageSender` does."""
+    """Some rows of packed images, still packed. Raises ProtocolError if they are not packed as `ImageSender` does.
+
+    Made of the fields of that kind and nothing else: what else a client has sent goes no further.
+    """
     count, height, width = _shape(packed)
-    part = packed | {"shape": [stop - start, height, width]}
+    part = {"kind": packed["kind"], "shape": [stop - start, height, width]}
     row = height * width * 3
     if packed["kind"] == "shared":
-        return part | {"start": int(packed["start"]) + start * row}
+        return part | {"name": packed["name"], "start": packed["start"] + start * row}
     if packed["kind"] == "raw":
         if len(packed["pixels"]) != count * row:
             raise ProtocolError(f"{count} images of {height} x {width} are {count * row} bytes of RGB.")
@@ -109,6 +149,8 @@ def unpack(packed: dict[str, Any]) -> np.ndarray:
     return images
 
 
+_FURTHEST = MAX_ROWS * MAX_SIDE_PX * MAX_SIDE_PX * 3
+"""Where the last row of a segment may begin, bytes."""
 _FIELDS: dict[str, dict[str, type]] = {
     "shared": {"name": str, "start": int},
     "raw": {"pixels": bytes},
@@ -120,17 +162,21 @@ _FIELDS: dict[str, dict[str, type]] = {
 def _shape(packed: dict[str, Any]) -> tuple[int, int, int]:
     kind, shape = packed.get("kind"), packed.get("shape")
     if not isinstance(kind, str) or kind not in _FIELDS:
-        raise ProtocolError(f"Images come as {', '.join(_FIELDS)}, not as {kind!r}.")
+        raise ProtocolError(f"Images come as {', '.join(_FIELDS)}, not as {quoted(kind)}.")
     if not isinstance(shape, list) or len(shape) != 3 or not all(type(n) is int for n in shape):
         raise ProtocolError("Images need a shape: rows, height, width.")
     count, height, width = shape
     if not (0 < count <= MAX_ROWS and 0 < height <= MAX_SIDE_PX and 0 < width <= MAX_SIDE_PX):
         raise ProtocolError(f"Images of shape {shape} are not taken: at most {MAX_ROWS} rows of {MAX_SIDE_PX} px.")
     for name, kind_of in _FIELDS[kind].items():
-        if not isinstance(packed.get(name), kind_of):
+        if type(packed.get(name)) is not kind_of:
             raise ProtocolError(f"Images sent as {kind} need '{name}'.")
+    if kind == "shared" and not 0 <= packed["start"] <= _FURTHEST:
+        raise ProtocolError("Images in shared memory begin somewhere in a segment.")
     if kind in ("jpeg", "png") and len(packed["files"]) != count:
         raise ProtocolError(f"{count} images were due, {len(packed['files'])} files came.")
+    if kind in ("jpeg", "png") and not all(isinstance(file, bytes) for file in packed["files"]):
+        raise ProtocolError("An image file is bytes.")
     return count, height, width
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ DELTA_SIZE = 7
 MAX_ROWS = 4096
 """Most environments in one question."""
 LONGEST_DEADLINE_S = 3600.0
+LARGEST_MESSAGE = 1 << 30
+"""Bytes; a server leaves the client that sends more."""
 
 
 class ProtocolError(ValueError):
@@ -54,13 +57,13 @@ def decode(packed: bytes) -> dict[str, Any]:
         raise ProtocolError("A message was not a map; is something else talking at this address?")
     if message.get("version") != PROTOCOL_VERSION:
         raise ProtocolError(
-            f"The other side speaks teacher protocol {message.get('version')!r}, this side {PROTOCOL_VERSION};"
+            f"The other side speaks teacher protocol {quoted(message.get('version'))}, this side {PROTOCOL_VERSION};"
             " install the same version on both machines."
         )
     if (message.get("frame"), message.get("units")) != (FRAME, UNITS):
         raise ProtocolError(
             f"Deltas are in frame '{FRAME}' and units '{UNITS}'; the other side means frame"
-            f" {message.get('frame')!r} and units {message.get('units')!r}."
+            f" {quoted(message.get('frame'))} and units {quoted(message.get('units'))}."
         )
     return message
 
@@ -99,6 +102,15 @@ def floats(packed: Any, rows: int) -> np.ndarray:
     if not isinstance(packed, bytes) or len(packed) != rows * DELTA_SIZE * 4:
         raise ProtocolError(f"{rows} rows of {DELTA_SIZE} float32 were due, {_size(packed)} came.")
     return np.frombuffer(packed, "<f4").reshape(rows, DELTA_SIZE)
+
+
+def quoted(said: Any) -> str:
+    """What the other side said, in a few words however long or deep it is; `repr` raises at a thousand levels."""
+    return _BRIEF.repr(said)
+
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = 100
 
 
 def _size(packed: Any) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sim_training.teachers.images import ImageSender, Probe, Transport
 from sim_training.teachers.keys import keys_for, secure_client
-from sim_training.teachers.protocol import DELTA_SIZE, Ask, ProtocolError, ask_to_wire, decode, encode, floats
+from sim_training.teachers.protocol import DELTA_SIZE, Ask, ProtocolError, ask_to_wire, decode, encode, floats, quoted
 from sim_training.teachers.teacher import Answer, Question, checked
 
 _log = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ class RemoteTeacher:
     ):
         """auto: shared memory where the server can read it, JPEG elsewhere. keys: folder, not needed on one host.
 
+        Where this host's shared memory has no room, images go as they are (`raw`).
         Raises TeacherUnreachable, TeacherRefused or TeacherKeysMissing.
         """
         self._address = address
@@ -76,9 +77,14 @@ class RemoteTeacher:
             raise
         if transport == "auto":
             transport = "shared" if same_host else "jpeg"
-        self.transport: Transport = transport
         self._images = ImageSender(transport)
         atexit.register(self.close)
+
+    @property
+    def transport(self) -> Transport:
+        """How images go to the server."""
+        assert self._images is not None
+        return self._images.transport
 
     def begin(self, rows: Tensor) -> None:
         """Nothing to forget: a server's model sees one instant at a time."""
@@ -178,15 +184,22 @@ class RemoteTeacher:
             if reply.get("id") not in (number, None):
                 continue
             if reply.get("op") == "refused":
-                raise ProtocolError(f"The teacher refused the question: {reply.get('error')}")
-            if number != _GREETING and reply.get("model") != self.name:
-                raise ProtocolError(f"{reply.get('model')!r} answers in place of '{self.name}'; start again with it.")
+                raise ProtocolError(f"The teacher refused the question: {_told(reply)}")
+            model = reply.get("model")
+            if number != _GREETING and model != self.name:
+                raise ProtocolError(f"{quoted(model)} answers in place of '{self.name}'; start again with it.")
             return reply
 
     def _note(self, complaint: str | None) -> None:
         if complaint is not None and complaint != self.complaint:
             _log.warning("teacher %s: %s", self.name, complaint)
         self.complaint = complaint
+
+
+def _told(reply: dict[str, Any]) -> str:
+    """What went wrong, in the other side's words."""
+    error = reply.get("error")
+    return error if isinstance(error, str) else quoted(error)
 
 
 class _Rows:
@@ -204,7 +217,7 @@ class _Rows:
             raise ProtocolError("The teacher answered rows that were not asked for.")
         piece = slice(start, start + count)
         if "error" in reply:
-            self.complaint = str(reply["error"])
+            self.complaint = _told(reply)
         else:
             self.delta[piece] = floats(reply.get("delta"), count)
             self.valid[piece] = True

@@ -20,12 +20,11 @@ from zmq.auth.thread import ThreadAuthenticator
 from sim_training.teachers.batching import Backlog, Piece, cut
 from sim_training.teachers.images import read_probe
 from sim_training.teachers.keys import TeacherKeysMissing, keys_for, secure_server
-from sim_training.teachers.protocol import ProtocolError, ask_from_wire, decode, encode
+from sim_training.teachers.protocol import LARGEST_MESSAGE, ProtocolError, ask_from_wire, decode, encode, quoted
 from sim_training.teachers.worker import LoadModel, ModelDidNotLoad, Worker
 
 LOOP_S = 0.1
 """Longest wait before looking whether to finish."""
-LARGEST_MESSAGE = 1 << 30
 RATE_WINDOW_S = 10.0
 
 
@@ -153,7 +152,7 @@ class TeacherServer:
         if operation == "statistics":
             return {"op": "statistics", "statistics": self.statistics()}
         if operation != "ask":
-            raise ProtocolError(f"There is no request {operation!r}; hello, ask and statistics are answered.")
+            raise ProtocolError(f"There is no request {quoted(operation)}; hello, ask and statistics are answered.")
         ask = ask_from_wire(message)
         pieces = cut(sender, ask, time.monotonic(), self._config.largest_batch)
         self._counts["questions"] += 1
@@ -164,14 +163,17 @@ class TeacherServer:
     def _dispatch(self) -> None:
         now_s = time.monotonic()
         self._counts["dropped_rows"] += self._backlog.drop_expired(now_s)
-        for worker in self._workers:
+        for index, worker in enumerate(self._workers):
             if worker.idle and self._backlog.due_in_s(now_s) == 0.0:
                 batch = self._backlog.take()
                 self._counts["batches"] += 1
                 try:
                     worker.give(batch)
-                except OSError:  # its end is noticed in the next turn, and answered there
-                    continue
+                except OSError:
+                    self._workers[index] = self._successor(worker)
+                except Exception as error:  # whatever a client has sent, it must not end the server
+                    for piece in batch:
+                        self._answer(piece, {"error": f"The question could not be handed to the model: {error}"})
 
     def _heard(self, worker: Worker) -> Worker:
         """The worker, or the one that takes its place."""
@@ -183,12 +185,16 @@ class TeacherServer:
                 self._answer(piece, said)
             return worker
         except (EOFError, OSError, ModelDidNotLoad):
-            self._counts["worker_restarts"] += 1
-            for piece in worker.batch:
-                self._answer(piece, {"error": "The model's process ended; another one is being started."})
-            worker.end()
-            time.sleep(LOOP_S)  # a model that cannot be loaded again must not keep the machine busy
-            return Worker(self._load)
+            return self._successor(worker)
+
+    def _successor(self, worker: Worker) -> Worker:
+        """The one that takes the place of a worker that is lost, whose batch is answered with that."""
+        self._counts["worker_restarts"] += 1
+        for piece in worker.batch:
+            self._answer(piece, {"error": "The model's process ended; another one is being started."})
+        worker.end()
+        time.sleep(LOOP_S)  # a model that cannot be loaded again must not keep the machine busy
+        return Worker(self._load)
 
     def _answer(self, piece: Piece, said: dict[str, Any]) -> None:
         now_s = time.monotonic()

@@ -70,16 +70,15 @@ class Worker:
         return name
 
     def give(self, batch: list[Piece]) -> None:
-        """Let it work. Raises OSError if the process has ended."""
-        self.batch = batch
-        self.connection.send_bytes(
-            msgpack.packb(
-                [
-                    {"images": piece.images, "instructions": piece.instructions, "tcp": piece.tcp.tobytes()}
-                    for piece in batch
-                ]
-            )
+        """Let it work. Raises OSError if the process has ended; a batch that cannot be packed leaves it idle."""
+        packed = msgpack.packb(
+            [
+                {"images": piece.images, "instructions": piece.instructions, "tcp": piece.tcp.tobytes()}
+                for piece in batch
+            ]
         )
+        self.batch = batch
+        self.connection.send_bytes(packed)
 
     def answers(self) -> list[tuple[Piece, dict[str, Any]]]:
         """What became of the batch: `delta` or `error` for each piece. Raises EOFError, OSError: the process ended."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -20,19 +19,15 @@ import msgpack
 import numpy as np
 import pytest
 import torch
-import zmq
 
-from contract.poses import Pose
 from sim_training.teachers import keys as teacher_keys
 from sim_training.teachers import protocol
 from sim_training.teachers.adapters.tiny import TinyModel
-from sim_training.teachers.images import ImageSender
 from sim_training.teachers.remote import RemoteTeacher, TeacherRefused, TeacherUnreachable
 from sim_training.teachers.server import AddressInUse, ServerConfig, TeacherServer
 from sim_training.teachers.teacher import Question
 from sim_training.teachers.worker import ModelDidNotLoad
-
-ANY_PORT = "tcp://127.0.0.1:*"
+from tests.sim_training.teacher_servers import ANY_PORT, expected, impostor, question, serving
 
 
 class Faulty:
@@ -56,18 +51,6 @@ def unloadable() -> Faulty:
     raise FileNotFoundError("no weights here")
 
 
-@contextlib.contextmanager
-def serving(load: Callable[[], Any], **settings: Any) -> Iterator[TeacherServer]:
-    server = TeacherServer(load, ServerConfig(**{"address": ANY_PORT, "latency_budget_s": 0.002, **settings}))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.finish()
-        thread.join()
-
-
 @pytest.fixture(scope="module")
 def tiny() -> Iterator[TeacherServer]:
     with serving(TinyModel, largest_batch=16) as server:
@@ -78,19 +61,6 @@ def tiny() -> Iterator[TeacherServer]:
 def faulty() -> Iterator[TeacherServer]:
     with serving(Faulty, largest_batch=4) as server:
         yield server
-
-
-def question(instructions: list[str], seed: int = 0, side: int = 32) -> Question:
-    count = len(instructions)
-    colours = np.random.default_rng(seed).integers(0, 256, (count, 1, 1, 3), dtype=np.uint8)
-    images = np.broadcast_to(colours, (count, side, side, 3))
-    tcp = Pose(torch.zeros(count, 3), torch.tensor([[1.0, 0, 0, 0]]).repeat(count, 1))
-    return Question(torch.arange(count), instructions, tcp, images)
-
-
-def expected(asked: Question) -> np.ndarray:
-    assert asked.images is not None
-    return TinyModel().predict(asked.images, asked.instructions, np.zeros((len(asked.instructions), 7)))
 
 
 @pytest.mark.parametrize(("transport", "error"), [("shared", 0.0), ("raw", 0.0), ("png", 0.0), ("jpeg", 0.001)])
@@ -116,7 +86,8 @@ def test_on_one_host_images_travel_by_shared_memory_and_the_client_takes_it_away
 def test_a_program_that_just_ends_leaves_no_shared_memory_and_no_warning(tiny):
     before = set(Path("/dev/shm").iterdir())
     program = (
-        "import sys; from tests.sim_training.test_teacher_server import RemoteTeacher, question;"
+        "import sys; from sim_training.teachers.remote import RemoteTeacher;"
+        "from tests.sim_training.teacher_servers import question;"
         "teacher = RemoteTeacher(sys.argv[1]); assert teacher.ask(question(['a']), 10.0).valid.all()"
     )
     root = Path(__file__).resolve().parents[2]
@@ -204,109 +175,11 @@ def test_a_question_without_images_is_a_mistake_of_the_caller(tiny):
         teacher.ask(Question(asked.rows, asked.instructions, asked.tcp), 1.0)
 
 
-# --- what does not belong on the wire -----------------------------------------------------------------------------
-
-
-def valid_messages() -> list[bytes]:
-    images = np.zeros((2, 8, 8, 3), np.uint8)
-    asks = [
-        protocol.Ask(1, 0.5, ["a", "b"], ImageSender(kind).pack(images), np.zeros((2, 7))) for kind in ("raw", "jpeg")
-    ]
-    shared = {"kind": "shared", "shape": [2, 8, 8], "name": "psm_gone", "start": 0}
-    asks.append(protocol.Ask(2, 0.5, ["a", "b"], shared, np.zeros((2, 7))))
-    return [protocol.encode(protocol.ask_to_wire(ask)) for ask in asks] + [
-        protocol.encode({"op": "hello", "id": 0, "probe": "psm_gone"}),
-        protocol.encode({"op": "statistics", "id": 1}),
-    ]
-
-
-def mutated(packed: bytes, rng: random.Random) -> bytes:
-    if rng.random() < 0.2:
-        return rng.randbytes(rng.randrange(200))
-    if rng.random() < 0.4:
-        values = [None, -1, 2**62, 1e308, "x", b"\xff", [], {}, [-1, 2, 3], [10**6] * 3, True, float("nan")]
-        message = msgpack.unpackb(packed)
-        where = message["images"] if "images" in message and rng.random() < 0.5 else message
-        where[rng.choice(sorted(where))] = rng.choice(values)
-        return bytes(msgpack.packb(message))
-    changed = bytearray(packed)
-    for _ in range(rng.randint(1, 8)):
-        changed[rng.randrange(len(changed))] = rng.randrange(256)
-    return bytes(changed[: rng.randint(0, len(changed))] if rng.random() < 0.3 else changed)
-
-
-def test_a_thousand_malformed_messages_do_not_stop_the_server(tiny):
-    rng, messages = random.Random(0), valid_messages()
-    context = zmq.Context()
-    stranger = context.socket(zmq.DEALER)
-    stranger.linger = 0
-    stranger.connect(tiny.address)
-    refused_before = tiny.statistics()["refused"]
-    for i in range(1000):
-        packed = mutated(rng.choice(messages), rng)
-        stranger.send_multipart([packed] * (2 if i % 50 == 0 else 1))
-    with contextlib.closing(RemoteTeacher(tiny.address)) as teacher:
-        asked = question(["still there"] * 20)
-        answer = teacher.ask(asked, 10.0)
-        assert answer.valid.all()
-        np.testing.assert_allclose(answer.delta, expected(asked), atol=1e-7)
-        figures = teacher.statistics()
-    assert figures["refused"] - refused_before > 500
-    assert figures["worker_restarts"] == 0
-    stranger.close()
-    context.term()
-
-
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        ({"version": 99}, "protocol 99"),
-        ({"frame": "camera"}, "frame 'camera'"),
-        ({"units": "mm, deg"}, "units 'mm, deg'"),
-    ],
-)
-def test_another_version_frame_or_unit_is_refused_in_one_sentence(tiny, change, sentence):
-    context = zmq.Context()
-    socket = context.socket(zmq.DEALER)
-    socket.connect(tiny.address)
-    message = msgpack.unpackb(valid_messages()[0]) | change
-    socket.send(msgpack.packb(message))
-    assert socket.poll(5000)
-    reply = protocol.decode(socket.recv())
-    assert reply["op"] == "refused"
-    assert sentence in reply["error"]
-    socket.close(linger=0)
-    context.term()
-
-
 # --- a server that is not what it should be -----------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def impostor(reply: Callable[[dict[str, Any]], bytes | None]) -> Iterator[str]:
-    """A server that answers whatever `reply` makes of a request."""
-    context = zmq.Context()
-    socket = context.socket(zmq.ROUTER)
-    port = socket.bind_to_random_port("tcp://127.0.0.1")
-    leaving = threading.Event()
-
-    def answer() -> None:
-        while not leaving.is_set():
-            if socket.poll(20):
-                sender, packed = socket.recv_multipart()
-                said = reply(msgpack.unpackb(packed))
-                if said is not None:
-                    socket.send_multipart([sender, said])
-
-    thread = threading.Thread(target=answer)
-    thread.start()
-    yield f"tcp://127.0.0.1:{port}"
-    leaving.set()
-    thread.join()
-    socket.close(linger=0)
-    context.term()
-
-
+DEEP = msgpack.unpackb(b"\x91" * 1000 + b"\xc0")
+"""As many lists within each other as msgpack takes; `repr` and `str` raise RecursionError."""
 HELLO = {"op": "hello", "id": 0, "model": "m", "probe": None}
 
 
@@ -339,6 +212,10 @@ def lying(change: dict[str, Any]) -> Callable[[dict[str, Any]], bytes | None]:
         ({"start": 5}, "not asked for"),
         ({"rows": -1}, "not asked for"),
         ({"model": "n"}, "'n' answers in place of 'm'"),
+        ({"model": DEEP}, "answers in place of 'm'"),
+        ({"error": DEEP}, "[[["),
+        ({"op": "refused", "error": DEEP}, "[[["),
+        ({"version": DEEP}, "protocol [[["),
     ],
 )
 def test_a_server_that_lies_later_costs_rows_and_one_sentence(change, sentence):

@@ -92,8 +92,9 @@ def test_answers_that_are_not_finite_guide_nothing_and_leave_the_policy_finite(t
     trained.env.close()
 
 
-def test_a_teacher_that_is_not_there_is_one_sentence_before_training_starts(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "sim_training.settings", "--out", str(tmp_path), "--teacher", "tcp://127.0.0.1:9"]
+@pytest.mark.parametrize("teacher", ["tcp://127.0.0.1:9", "openvla"])
+def test_a_teacher_that_is_not_there_is_one_sentence_before_training_starts(tmp_path: Path, teacher: str) -> None:
+    command = [sys.executable, "-m", "sim_training.settings", "--out", str(tmp_path), "--teacher", teacher]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
