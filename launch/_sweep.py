@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sim_training.settings import complete_checkpoints
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -61,7 +63,7 @@ class Run:
             return 0
         command = [str(ROOT / "launch" / "train_sim.sh"), "--task", self.task, "--algo", self.algo]
         command += ["--seed", str(self.seed), "--out", str(self.folder), "--report", str(self.report), *self.settings]
-        if any((self.folder / "checkpoints").glob("*.pt")):
+        if complete_checkpoints(self.folder):
             command.append("--resume")
         environment = os.environ | ({"RANKS": str(ranks)} if ranks else {})
         with open(log, "a") if log else open(os.devnull) as output:
@@ -100,12 +102,21 @@ def _train_with_ray(runs: list[Run], address: str, ranks: int) -> bool:
     failed = []
     while running:
         (finished,), _ = ray.wait(list(running), num_returns=1)
-        run, code = running.pop(finished), ray.get(finished)
-        failed += [run] if code else []
-        state = f"ended with {code}, see {run.folder / 'log.txt'}" if code else "trained"
+        run, trouble = running.pop(finished), _trouble(ray, finished)
+        failed += [run] if trouble else []
+        state = f"{trouble}, see {run.folder / 'log.txt'}" if trouble else "trained"
         print(f"{run}: {state}; {len(running)} to go", flush=True)
     ray.shutdown()
     return not failed
+
+
+def _trouble(ray: Any, finished: Any) -> str | None:
+    """How a run's task failed, if it did. A worker or machine that died with it is this run's trouble alone."""
+    try:
+        code = ray.get(finished)
+    except ray.exceptions.RayError as error:
+        return f"lost to {type(error).__name__}"
+    return f"ended with {code}" if code else None
 
 
 def _ray() -> Any:

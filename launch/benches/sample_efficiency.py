@@ -73,7 +73,8 @@ def run(arguments: Arguments) -> None:
     arguments.report.parent.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {
         "command": "./launch/bench.py sample_efficiency " + shlex.join(sys.argv[2:]),
-        "commits": sorted({_commit(run) for run in everything}),
+        "commits": sorted({str(_provenance(run)["commit"]) for run in everything}),
+        "teacher": _teachers(everything),
         "reward": arguments.reward,
         "ppo_factor": arguments.ppo_factor,
         "settings": arguments.train,
@@ -91,9 +92,19 @@ def _run(arguments: Arguments, task: str, algo: str, seed: int) -> Run:
     return Run(task, algo, seed, arguments.out.absolute() / task / algo / f"seed{seed}", tuple(settings))
 
 
-def _commit(run: Run) -> str:
+def _provenance(run: Run) -> dict[str, Any]:
     """What a run was trained by, from its artifact."""
-    return str(json.loads((run.folder / "policy" / "contract.json").read_text())["provenance"]["commit"])
+    provenance: dict[str, Any] = json.loads((run.folder / "policy" / "contract.json").read_text())["provenance"]
+    return provenance
+
+
+def _teachers(runs: list[Run]) -> str | None:
+    """Full names of the teachers that guided the runs; runs from before these were noted have only their setting."""
+    names = set()
+    for provenance in map(_provenance, runs):
+        asked = provenance["settings"]["teacher"]
+        names.add(provenance.get("teacher", "scripted (synthetic)" if asked == "scripted" else asked))
+    return ", ".join(sorted(names - {None})) or None
 
 
 def _curves(arguments: Arguments, task: str, algo: str) -> list[Curve]:
@@ -140,11 +151,21 @@ def _ledger(curves: list[Curve], reports: list[dict[str, Any]]) -> dict[str, Any
     }
 
 
-def _teacher_success(arguments: Arguments, task: str) -> float:
-    """Measured once, by `eval_teacher.py`, and kept beside the runs."""
-    report = arguments.out / task / "teacher.json"
+def _teacher_success(arguments: Arguments, task: str) -> float | None:
+    """How often the scripted teacher succeeds by itself where the task's runs were trained; None if it was another.
+
+    Measured once, by `eval_teacher.py`, and kept beside the runs in a file named after what it was measured under.
+    """
+    settings = _provenance(_run(arguments, task, arguments.algos[0], arguments.seeds[0]))["settings"]
+    if settings["teacher"] != "scripted":
+        return None
+    conditions = [] if settings["randomise"] else ["--no-randomise"]
+    if settings["horizon_factor"] != 1:
+        conditions += ["--horizon-factor", str(settings["horizon_factor"])]
+    name = "-".join(["teacher", *(word.lstrip("-") for word in conditions)])
+    report = arguments.out.absolute() / task / f"{name}.json"
     if not report.exists():
-        command = [str(ROOT / "launch" / "eval_teacher.py"), "--task", task, "--report", str(report)]
+        command = [str(ROOT / "launch" / "eval_teacher.py"), "--task", task, *conditions, "--report", str(report)]
         subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     return float(json.loads(report.read_text())["success"])
 
@@ -184,7 +205,8 @@ def _draw(arguments: Arguments, tasks: dict[str, Any]) -> None:
             for ended in figures[algo]["switched_off_at"]:
                 if ended > 0:
                     axis.plot(ended / 1e3, -0.02, "^", color=line.get_color(), clip_on=False)
-        axis.axhline(figures["teacher_success"], color="grey", linestyle="--", label="teacher")
+        if figures["teacher_success"] is not None:
+            axis.axhline(figures["teacher_success"], color="grey", linestyle="--", label="teacher, synthetic")
         axis.set(title=task, xlabel="thousand environment steps", ylim=(-0.03, 1.03))
     axes[0][0].set_ylabel("success")
     axes[0][-1].plot([], [], "^", color="grey", label="guidance ends")
