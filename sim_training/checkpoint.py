@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from sim_training import distributed
@@ -98,7 +99,7 @@ def save(trainer: Trainer) -> None:
         "schedule": trainer.schedule.state(),
         "teacher": trainer.teacher.state(),
         "observation": trainer.observation,
-        "simulation": torch.tensor(list(simulation), dtype=torch.uint8),
+        "simulation": torch.from_numpy(np.frombuffer(simulation, np.uint8).copy()),
         "torch_random": torch.get_rng_state(),
         "cuda_random": torch.cuda.get_rng_state() if trainer.device.type == "cuda" else None,
     }
@@ -119,7 +120,7 @@ def _write_on_every_rank(path: Path, content: bytes) -> None:
     except CannotWrite as error:
         trouble = error
     if distributed.any_rank(trouble is not None):
-        raise trouble or CannotWrite(path, OSError(0, "another rank's disk is full"))
+        raise trouble or CannotWrite(path, OSError(0, "another rank could not write its own"))
 
 
 def load_newest(trainer: Trainer) -> None:

@@ -17,9 +17,11 @@ def main(count: str, *arguments: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         trouble = Path(folder) / "trouble"
         os.environ["TROUBLE"] = str(trouble)
-        run.main([*machines, "--nproc-per-node", count, "-m", "sim_training.train", *arguments])
-        if trouble.exists():
-            sys.exit("\n" + trouble.read_text())
+        try:
+            run.main([*machines, "--nproc-per-node", count, "-m", "sim_training.train", *arguments])
+        finally:  # also where one rank gave up and the others failed for want of it
+            if trouble.exists():
+                sys.exit("\n" + trouble.read_text())
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from sim_training.guidance.schedule import ScheduleConfig, asked_at_a_time
 from sim_training.teachers.names import UnknownTeacher, check_name
 
 ALGORITHM_NAMES = ("ppo", "vlajs", "vlajs_rpd", "sparse_rpd", "rpd_mse", "rpd_l1", "rpd_bc", "ppd")
+SPARSE_ALGORITHMS = ("vlajs", "vlajs_rpd", "sparse_rpd")
+"""Those that ask now and then. Named here too, since what knows them imports torch; a test compares."""
 GUIDED_AT_MOST = 0.2
 """Of all steps before the switch-off, for algorithms that ask now and then (VLAJS, section IV)."""
 
@@ -177,7 +179,7 @@ class Config:
     @property
     def guided_at_most(self) -> float:
         """Share of the steps that an algorithm which asks now and then can guide; 0 for the others."""
-        if self.algo not in ("vlajs", "vlajs_rpd", "sparse_rpd"):
+        if self.algo not in SPARSE_ALGORITHMS:
             return 0.0
         steps = min(self.rollout, self.schedule.calls_max * self.increments) / self.rollout
         return steps * asked_at_a_time(self.guided_share, self.num_envs) / self.num_envs
@@ -220,12 +222,12 @@ USER_ERRORS = (UnknownTask, UnknownOption, UnknownTeacher, Impossible, NoCheckpo
 
 def trouble_with_teacher(address: str) -> str | None:
     """Why the teacher served at this address cannot be used, in one sentence; None if it answers."""
-    from sim_training.teachers.keys import TeacherKeysMissing
-    from sim_training.teachers.remote import RemoteTeacher, TeacherRefused, TeacherUnreachable
+    from sim_training.teachers.errors import TEACHER_ERRORS
+    from sim_training.teachers.remote import RemoteTeacher
 
     try:
         RemoteTeacher(address, connect_timeout_s=5.0).close()
-    except (TeacherUnreachable, TeacherRefused, TeacherKeysMissing) as error:
+    except TEACHER_ERRORS as error:
         return str(error)
     return None
 

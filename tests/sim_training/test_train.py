@@ -111,6 +111,12 @@ def test_two_ranks_killed_at_a_random_moment_and_resumed_end_with_the_same_weigh
     policies = [(out / "policy" / "policy.safetensors").read_bytes() for out in (whole, killed)]
     assert policies[0] == policies[1], moment
     assert load(killed / "policy", LIFT_CUBE) is not None
+    refused = start(killed, "--resume", "--gamma", "0.9")
+    heard = len(killed.with_suffix(".log").read_text())
+    assert refused.wait(timeout=240) == 1
+    answer = killed.with_suffix(".log").read_text()[heard:]
+    assert answer.strip().endswith("Changed: gamma."), "one sentence for both ranks"
+    assert "Traceback" not in answer
 
 
 def test_settings_refuse_unknown_tasks_lost_checkpoints_and_used_folders(tmp_path: Path) -> None:
