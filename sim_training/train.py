@@ -119,7 +119,7 @@ class Trainer:
         self.algorithm = ALGORITHMS[config.algo]
         self.schedule = self.algorithm.start(config.schedule, config.rollout, self.task_env.best_reward)
         self.progress = Progress()
-        place |= {"body_seed": EVALUATION_SEED + config.seed * 1_000 + self.rank}
+        place["body_seed"] = EVALUATION_SEED + config.seed * 1_000 + self.rank
         self.evaluator = Evaluator(config.task, place, config.eval_episodes, self.rank, self.world)
         torch.manual_seed(config.seed * 1_000 + self.rank)
         # Episodes begin apart, so that every rollout holds beginnings and ends alike.
