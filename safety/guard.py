@@ -142,6 +142,9 @@ def _position(
     stepped = origin + limit_norm(eased - origin, max(0.0, min(limits.step_m, limits.speed_m_s * WINDOW_S - gone_m)))
     if _distance(stepped, eased) > SLACK:
         clipped.append(f"speed: {_distance(eased, origin) / limits.period_s:.2f} m/s")
+    if _distance(stepped, here) > max(limits.lead_m, _distance(origin, here)):  # pushed far out of the workspace
+        clipped.append(f"lead: {1e3 * _distance(stepped, here):.0f} mm before the arm")
+        return origin
     return np.asarray(stepped)
 
 
@@ -173,13 +176,12 @@ def _orientation(
     return np.asarray(stepped / np.linalg.norm(stepped))
 
 
-def _followable(
-    limits: GuardLimits, wanted: Pose, before: Pose, measured: Measured, clipped: list[str]
-) -> Pose:
+def _followable(limits: GuardLimits, wanted: Pose, before: Pose, measured: Measured, clipped: list[str]) -> Pose:
     """`wanted`, or as much of the way there as the joints can follow."""
     step = _way(before, wanted)
-    can = possible(limits.joints, measured.q, measured.jacobian, _way(measured.pose_base_tcp, before), step,
-                   limits.period_s)
+    can = possible(
+        limits.joints, measured.q, measured.jacobian, _way(measured.pose_base_tcp, before), step, limits.period_s
+    )
     if can.share == 1.0:
         return wanted
     clipped.append(can.reason)
@@ -199,7 +201,9 @@ def _twist(limits: GuardLimits, asked: np.ndarray, pose: Pose, clipped: list[str
     return np.asarray(twist * limits.workspace.share_inside(pose.position, twist[:3] * limits.coast_s))
 
 
-def violations(limits: GuardLimits, executed: Setpoint, trail: Trail, measured: Measured, now: float) -> tuple[str, ...]:
+def violations(
+    limits: GuardLimits, executed: Setpoint, trail: Trail, measured: Measured, now: float
+) -> tuple[str, ...]:
     """Limits that an executed setpoint breaks: a second, independent look at what `judge` let through."""
     found = []
     pose, before, here = executed.pose_base_tcp, trail.previous.pose_base_tcp, measured.pose_base_tcp
@@ -215,10 +219,14 @@ def violations(limits: GuardLimits, executed: Setpoint, trail: Trail, measured: 
         found.append("turn rate")
     if _distance(pose.position, here.position) > max(limits.lead_m, _distance(before.position, here.position)) + SLACK:
         found.append("lead")
-    if _angle(here.quaternion, pose.quaternion) > max(limits.lead_rad, _angle(here.quaternion, before.quaternion)) + SLACK:
+    if (
+        _angle(here.quaternion, pose.quaternion)
+        > max(limits.lead_rad, _angle(here.quaternion, before.quaternion)) + SLACK
+    ):
         found.append("turn lead")
-    step6 = _way(before, pose)
-    if possible(limits.joints, measured.q, measured.jacobian, _way(here, before), step6, limits.period_s).share < 0.999:
+    moved = _way(before, pose)
+    can = possible(limits.joints, measured.q, measured.jacobian, _way(here, before), moved, limits.period_s)
+    if (1.0 - can.share) * np.abs(moved).max() > SLACK:
         found.append("joints")
     return tuple(found)
 

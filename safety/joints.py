@@ -35,8 +35,9 @@ class Possible:
     reason: str = ""
 
 
-def possible(limits: JointLimits, q: np.ndarray, jacobian: np.ndarray, lead: np.ndarray, step: np.ndarray, period_s: float
-             ) -> Possible:
+def possible(
+    limits: JointLimits, q: np.ndarray, jacobian: np.ndarray, lead: np.ndarray, step: np.ndarray, period_s: float
+) -> Possible:
     """How much of the tool motion `step` in one period can be followed.
 
     q: measured, (7,). jacobian: there, of the tool in the base frame, (6, 7). lead: from the measured tool pose to the

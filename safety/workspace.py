@@ -28,7 +28,9 @@ class Workspace:
 
     def outside_m(self, position: np.ndarray) -> float:
         """How far outside it lies beyond the worst of the bounds; negative inside. Shape: (3,)"""
-        box = max(max(low - p, p - high) for low, p, high in zip(self.low_m, position.tolist(), self.high_m, strict=True))
+        box = max(
+            max(low - p, p - high) for low, p, high in zip(self.low_m, position.tolist(), self.high_m, strict=True)
+        )
         return max([box, *(plane.offset_m - float(position @ np.array(plane.normal)) for plane in self.planes)])
 
     def nearest(self, position: np.ndarray) -> np.ndarray:
