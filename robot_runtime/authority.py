@@ -19,10 +19,12 @@ from robot_runtime.cell import Cell
 from robot_runtime.flight_recorder import FlightRecorder
 from robot_runtime.franka import Arm, ArmFault, ArmState
 from robot_runtime.gripper import Gripper, GripperUnreachable
-from robot_runtime.reference import SmoothReference
+from robot_runtime.reference import LEAD_S, ReferenceLimits, SmoothReference
 from robot_runtime.wire import BridgeStatus, Counters, Executed
 from safety.faults import LatchedFault, Mode, ModeMachine, NotNow
-from safety.guard import GuardLimits, judge, violations
+from safety.guard import GuardLimits, Measured, Trail, judge, violations
+from safety.joints import JointLimits
+from safety.limits import arm_limits
 from safety.watchdog import judge_silence
 
 SILENT_ARM_S = 1.5
@@ -35,6 +37,8 @@ RAISE_SPEED_M_S = 0.15
 HOMING_DONE_RAD = 0.02
 OVERSPEED_FACTOR = 2.0
 """Measured tool speed above this many times the limit is a fault in every mode."""
+JOINT_SPEED_SHARE = 0.9
+"""Of the arm's own limits, what setpoints may ask of the joints."""
 OUTSIDE_MARGIN_M = 0.05
 """So far outside the workspace the measured tool may swing before it is a fault."""
 
@@ -60,7 +64,8 @@ class Authority:
         self._gripper = Gripper(cell.robot.address, lambda: self._now)
         self._gripper.connect()
         self._state = self._contract_state()
-        self._previous: Setpoint
+        self._trail: Trail
+        self._told_s: float
         self._reference: SmoothReference
         self._hold_here()
 
@@ -90,7 +95,7 @@ class Authority:
             mode=self._machine.mode,
             fault=self._machine.fault,
             counters=self._counters,
-            command_base_tcp=self._previous.pose_base_tcp,
+            command_base_tcp=self._trail.previous.pose_base_tcp,
             reference_base_tcp=self._reference.reference.pose_base_tcp,
             commander=commander,
         )
@@ -137,9 +142,7 @@ class Authority:
             self.trip("gripper_silent", self._gripper.fault or f"No gripper width for {SILENT_GRIPPER_S:g} s.")
         if speed > OVERSPEED_FACTOR * self._cell.limits.speed_m_s:
             self.trip("overspeed", f"The tool moved at {speed:.2f} m/s.")
-        low, high = np.array(self._limits.low_m), np.array(self._limits.high_m)
-        position = arm.pose_base_tcp.position
-        outside = float(np.maximum(low - position, position - high).max())
+        outside = self._limits.workspace.outside_m(arm.pose_base_tcp.position)
         if outside > OUTSIDE_MARGIN_M and self._machine.mode in ("moving", "holding"):
             self.trip("left_workspace", f"The tool is {1e3 * outside:.0f} mm outside the workspace.")
 
@@ -153,10 +156,11 @@ class Authority:
         """Move the arm on, according to the mode."""
         if self._machine.mode in ("moving", "holding"):
             timing = self._cell.timing
-            silence = judge_silence(self._now, self._previous.stamp, timing.hold_after_s, timing.stop_after_s)
+            silence = judge_silence(self._now, self._told_s, timing.hold_after_s, timing.stop_after_s)
             if silence == "stop":
                 self.trip("setpoints_stopped", f"No setpoint came for {timing.stop_after_s:g} s.")
-            elif silence == "hold":
+            elif silence == "hold" and self._machine.mode == "moving":
+                self._reference.hold()
                 self._to("holding")
         if self._machine.mode in ("armed", "moving", "holding"):
             self._follow()
@@ -210,7 +214,7 @@ class Authority:
     def arm(self) -> None:
         """Hold where the arm is, ready for setpoints. Raises NotNow, ArmFault."""
         position = self._arm_state.pose_base_tcp.position
-        if (position < self._limits.low_m).any() or (position > self._limits.high_m).any():
+        if self._limits.workspace.outside_m(position) > 0.0:
             raise NotNow(f"The tool is outside the workspace at {np.round(position, 3).tolist()} m; move_home first.")
         self._to("armed")
         self._hold_here()
@@ -222,8 +226,9 @@ class Authority:
         if self._machine.mode not in ("armed", "moving", "holding"):
             fault = self._machine.fault
             return self._refused(asked, fault.cause if fault is not None else f"The arm is {self._machine.mode}.")
-        measured = self._arm_state.pose_base_tcp
-        verdict = judge(self._limits, asked, self._previous, measured, self._now)
+        arm = self._arm_state
+        measured = Measured(arm.pose_base_tcp, arm.q, arm.jacobian, arm.wrench_base[:3])
+        verdict = judge(self._limits, asked, self._trail, measured, self._now)
         if verdict.refusal is not None:
             if verdict.refusal.latches:
                 self.trip(verdict.refusal.name, verdict.refusal.cause)
@@ -233,21 +238,24 @@ class Authority:
         self._count(
             clipped=self._counters.clipped + bool(verdict.clipped),
             limit_violations=self._counters.limit_violations
-            + bool(violations(self._limits, executed, self._previous, measured)),
+            + bool(violations(self._limits, executed, self._trail, measured, self._now)),
         )
         answer = Executed(asked.sequence, self._now, executed.pose_base_tcp, clipped=verdict.clipped)
         self.note("setpoint", {"asked": wire.setpoint_to_wire(asked), "executed": wire.executed_to_wire(answer)})
         self._to("moving")
         # Silence is counted from when the setpoint was meant, never from later than now.
-        self._previous = replace(executed, stamp=min(executed.stamp, self._now))
+        self._told_s = min(executed.stamp, self._now)
+        self._trail = self._trail.extended(executed, self._now)
         self._reference.advance(self._now)
-        self._reference.set_goal(executed.pose_base_tcp, self._now, self._limits.period_s)
+        at = max(executed.stamp, self._now)
+        coast_s = self._now + self._cell.timing.hold_after_s - at
+        self._reference.set_goal(executed.pose_base_tcp, at, executed.twist_base_tcp, max(0.0, coast_s))
         return answer
 
     def _refused(self, asked: Setpoint, why: str) -> Executed:
         self._count(refused=self._counters.refused + 1)
         self.note("refused", why)
-        return Executed(asked.sequence, self._now, self._previous.pose_base_tcp, refused=why)
+        return Executed(asked.sequence, self._now, self._trail.previous.pose_base_tcp, refused=why)
 
     def move_gripper(self, command: GripperCommand) -> None:
         """Tell the gripper; never blocks."""
@@ -270,7 +278,7 @@ class Authority:
         here = self._reference.reference.pose_base_tcp
         up = np.array([here.position[0], here.position[1], max(CLEAR_HEIGHT_M, here.position[2])])
         seconds = float(up[2] - here.position[2]) / RAISE_SPEED_M_S
-        self._reference.set_goal(Pose(up, here.quaternion), self._now, seconds)
+        self._reference.set_goal(Pose(up, here.quaternion), self._now + seconds)
 
     def stop(self) -> None:
         """Begin to bring the arm to rest, whatever it does; nothing to do at rest."""
@@ -334,14 +342,16 @@ class Authority:
 
     def _hold_here(self) -> None:
         """Let reference and last setpoint begin where the arm is."""
-        limits, pose = self._cell.limits, self._arm_state.pose_base_tcp
-        self._reference = SmoothReference(pose, self._now, limits.speed_m_s, limits.rotation_rad_s)
-        self._previous = Setpoint(self._now - self._limits.period_s, -1, pose, np.zeros(6))
+        pose = self._arm_state.pose_base_tcp
+        self._reference = SmoothReference(pose, self._now, reference_limits(self._cell))
+        self._trail = Trail(Setpoint(self._now, -1, pose, np.zeros(6)))
+        self._told_s = self._now
 
     def _contract_state(self) -> RobotState:
-        gripper = self._gripper.reading
+        gripper, measured = self._gripper.reading, dict(vars(self._arm_state))
+        del measured["jacobian"]
         return RobotState(
-            **vars(self._arm_state),
+            **measured,
             gripper_width=gripper.width,
             gripper_stamp=gripper.stamp,
             gripper_closed=gripper.closed,
@@ -350,14 +360,33 @@ class Authority:
 
 def guard_limits(cell: Cell, period_s: float) -> GuardLimits:
     """What the guard allows in this cell for setpoints every `period_s` seconds."""
+    arm, limits = arm_limits(cell.robot.model), cell.limits
+    joints = JointLimits(
+        q_low=arm.q_low + limits.joint_margin_rad,
+        q_high=arm.q_high - limits.joint_margin_rad,
+        dq=JOINT_SPEED_SHARE * arm.dq,
+        singular_value=limits.singular_value,
+    )
     return GuardLimits(
-        speed_m_s=cell.limits.speed_m_s,
-        rotation_rad_s=cell.limits.rotation_rad_s,
+        speed_m_s=limits.speed_m_s,
+        rotation_rad_s=limits.rotation_rad_s,
         period_s=period_s,
-        low_m=cell.workspace.low_m,
-        high_m=cell.workspace.high_m,
-        lead_m=cell.limits.lead_m,
-        lead_rad=cell.limits.lead_rad,
+        workspace=cell.workspace,
+        lead_m=limits.lead_m,
+        lead_rad=limits.lead_rad,
+        soft_force_n=limits.soft_force_n,
+        joints=joints,
         max_age_s=cell.timing.setpoint_max_age_s,
         max_ahead_s=2 * period_s,
+        coast_s=cell.timing.hold_after_s + max(LEAD_S),
+    )
+
+
+def reference_limits(cell: Cell) -> ReferenceLimits:
+    """What the reference keeps to in this cell."""
+    arm = arm_limits(cell.robot.model)
+    return ReferenceLimits(
+        speed=(cell.limits.speed_m_s, cell.limits.rotation_rad_s),
+        acceleration=(arm.translation[1], arm.rotation[1]),
+        jerk=(arm.translation[2], arm.rotation[2]),
     )

@@ -38,7 +38,10 @@ class ArmFault(RuntimeError):
 
 @dataclass(frozen=True)
 class ArmState:
-    """What the arm measured at one instant, in the contract's frames and units (see contract.messages.RobotState)."""
+    """What the arm measured at one instant, in the contract's frames and units (see contract.messages.RobotState).
+
+    jacobian: of the tool, base frame, linear rows first. Shape: (6, 7)
+    """
 
     stamp: float
     q: np.ndarray
@@ -46,6 +49,7 @@ class ArmState:
     pose_base_tcp: Pose
     v_base_tcp: np.ndarray
     wrench_base: np.ndarray
+    jacobian: np.ndarray
 
 
 class Arm:
@@ -94,6 +98,7 @@ class Arm:
             pose_base_tcp=_pose(state.O_T_EE),
             v_base_tcp=jacobian @ dq,
             wrench_base=np.array(state.O_F_ext_hat_K),
+            jacobian=np.array(jacobian),
         )
 
     def start_impedance(self, state: ArmState) -> None:

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.safety.arms import ARM, LIMITS, READY, arm_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from contract.messages import Setpoint
 from contract.poses import Pose, quat_from_axis_angle, quat_multiply, rotation_between
 from safety.guard import Trail, judge, violations
 from safety.workspace import Plane, Workspace
+from tests.safety.arms import ARM, LIMITS, READY, arm_at
 
 DOWN = np.array([0.0, 1.0, 0.0, 0.0])
 NOW = 10.0
