@@ -65,11 +65,15 @@ class BridgeSettings:
 
 @dataclass(frozen=True)
 class Gains:
-    """Impedance stiffness; damping is critical. N/m and Nm/rad; the posture spring (Nm/rad) acts in the null space."""
+    """Impedance stiffness; damping is critical. N/m and Nm/rad; the posture spring (Nm/rad) acts in the null space.
+
+    friction_nm: Coulomb friction of each joint that is fed forward; less than there is, or the arm will not rest.
+    """
 
     translational_n_per_m: float
     rotational_nm_per_rad: float
     posture_nm_per_rad: float = 10.0
+    friction_nm: tuple[float, float, float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -142,8 +146,8 @@ class Cell:
     gains: Gains
     limits: MotionLimits
     workspace: Workspace
-    timing: Timing
     camera: CameraSettings
+    timing: Timing = Timing()
     scoring: str | None = None
     mock: MockSettings | None = None
 

@@ -118,6 +118,7 @@ class Arm:
                 lower_joint_limits=lower,
                 upper_joint_limits=upper,
                 joint_limit_activation_distance=JOINT_LIMIT_MARGIN_RAD,
+                friction=franky.FrictionCompensationParams(coulomb=self._gains.friction_nm),
             )
             motion.set_reference(franky.CartesianReference(target=_affine(state.pose_base_tcp)))
             self._robot.move(motion, asynchronous=True)

@@ -19,11 +19,13 @@ SOONEST_FRACTION = 0.3
 SLACK = 1e-6
 """Rounding (metres, radians) that the second check forgives."""
 WINDOW_S = 1.0
+LONGEST_GAP_S = 0.25
+"""Where setpoints were lost the next may be further away: by what the speed allows for so long at most."""
 
 
 @dataclass(frozen=True)
 class GuardLimits:
-    """What one setpoint may be. The step per setpoint follows from speed and period; one second may hold no more.
+    """What one setpoint may be. Its step follows from the speeds and the time since the last; one second holds no more.
 
     workspace: of the tool centre point. lead_m, lead_rad: ahead of the measured pose.
     soft_force_n: measured on the tool, from which on it is not pressed further.
@@ -42,16 +44,6 @@ class GuardLimits:
     max_age_s: float
     max_ahead_s: float
     coast_s: float
-
-    @property
-    def step_m(self) -> float:
-        """Longest way from one setpoint to the next."""
-        return self.speed_m_s * self.period_s
-
-    @property
-    def step_rad(self) -> float:
-        """Largest turn from one setpoint to the next."""
-        return self.rotation_rad_s * self.period_s
 
 
 @dataclass(frozen=True)
@@ -74,10 +66,21 @@ class Trail:
     previous: Setpoint
     steps: tuple[tuple[float, float, float], ...] = ()
 
-    def gone(self, since: float) -> tuple[float, float]:
-        """Metres and radians after robot time `since`."""
-        recent = [step for step in self.steps if step[0] > since]
-        return sum(step[1] for step in recent), sum(step[2] for step in recent)
+    def elapsed_s(self, now: float, period_s: float) -> float:
+        """Since the last setpoint, one period at least and LONGEST_GAP_S at most."""
+        since = now - self.steps[-1][0] if self.steps else period_s
+        return max(period_s, min(since, LONGEST_GAP_S))
+
+    def allows(self, limits: GuardLimits, now: float) -> tuple[float, float]:
+        """Metres and radians from the last setpoint to one that comes at robot time `now`."""
+        elapsed_s = self.elapsed_s(now, limits.period_s)
+        recent = [step for step in self.steps if step[0] > now - WINDOW_S]
+        left_m = limits.speed_m_s * WINDOW_S - sum(step[1] for step in recent)
+        left_rad = limits.rotation_rad_s * WINDOW_S - sum(step[2] for step in recent)
+        return (
+            max(0.0, min(limits.speed_m_s * elapsed_s, left_m)),
+            max(0.0, min(limits.rotation_rad_s * elapsed_s, left_rad)),
+        )
 
     def extended(self, executed: Setpoint, now: float) -> Trail:
         """With one more."""
@@ -114,18 +117,19 @@ def judge(limits: GuardLimits, asked: Setpoint, trail: Trail, measured: Measured
     if refusal is not None:
         return Verdict(None, refusal=refusal)
     clipped: list[str] = []
-    gone_m, gone_rad = trail.gone(now - WINDOW_S)
+    step_m, step_rad = trail.allows(limits, now)
+    elapsed_s = trail.elapsed_s(now, limits.period_s)
     quaternion = asked.pose_base_tcp.quaternion / np.linalg.norm(asked.pose_base_tcp.quaternion)
     before, here = trail.previous.pose_base_tcp, measured.pose_base_tcp
-    position = _position(limits, asked.pose_base_tcp.position, before, measured, gone_m, clipped)
-    turned = _orientation(limits, quaternion, before, here, gone_rad, clipped)
-    pose = _followable(limits, Pose(position, turned), before, measured, clipped)
+    position = _position(limits, asked.pose_base_tcp.position, before, measured, step_m, clipped)
+    turned = _orientation(limits, quaternion, before, here, step_rad, clipped)
+    pose = _followable(limits, Pose(position, turned), before, measured, elapsed_s, clipped)
     twist = _twist(limits, asked.twist_base_tcp, pose, clipped)
     return Verdict(replace(asked, pose_base_tcp=pose, twist_base_tcp=twist), tuple(clipped))
 
 
 def _position(
-    limits: GuardLimits, asked: np.ndarray, before: Pose, measured: Measured, gone_m: float, clipped: list[str]
+    limits: GuardLimits, asked: np.ndarray, before: Pose, measured: Measured, step_m: float, clipped: list[str]
 ) -> np.ndarray:
     """The position asked for, brought within lead, workspace, force and speed. Shape: (3,)"""
     here, origin = measured.pose_base_tcp.position, before.position
@@ -139,9 +143,9 @@ def _position(
     if _distance(eased, inside) > SLACK:
         clipped.append(f"force: {_length(measured.force_base):.0f} N against the tool")
         eased = origin + limits.workspace.share_inside(origin, eased - origin) * (eased - origin)
-    stepped = origin + limit_norm(eased - origin, max(0.0, min(limits.step_m, limits.speed_m_s * WINDOW_S - gone_m)))
+    stepped = origin + limit_norm(eased - origin, step_m)
     if _distance(stepped, eased) > SLACK:
-        clipped.append(f"speed: {_distance(eased, origin) / limits.period_s:.2f} m/s")
+        clipped.append(f"speed: {1e3 * _distance(eased, origin):.0f} mm where {1e3 * step_m:.0f} are allowed")
     if _distance(stepped, here) > max(limits.lead_m, _distance(origin, here)):  # pushed far out of the workspace
         clipped.append(f"lead: {1e3 * _distance(stepped, here):.0f} mm before the arm")
         return origin
@@ -160,28 +164,27 @@ def _not_pressing(limits: GuardLimits, wanted: np.ndarray, origin: np.ndarray, m
 
 
 def _orientation(
-    limits: GuardLimits, asked: np.ndarray, before: Pose, here: Pose, gone_rad: float, clipped: list[str]
+    limits: GuardLimits, asked: np.ndarray, before: Pose, here: Pose, step_rad: float, clipped: list[str]
 ) -> np.ndarray:
     """The orientation asked for, brought within lead and turn rate. Shape: (4,)"""
     led = rotate_towards(here.quaternion, asked, limits.lead_rad)
     if _angle(led, asked) > SLACK:
         clipped.append(f"turn lead: {_angle(here.quaternion, asked):.2f} rad before the arm")
-    longest = max(0.0, min(limits.step_rad, limits.rotation_rad_s * WINDOW_S - gone_rad))
-    stepped = rotate_towards(before.quaternion, led, longest)
+    stepped = rotate_towards(before.quaternion, led, step_rad)
     farthest = max(limits.lead_rad, _angle(here.quaternion, before.quaternion))
     if _angle(here.quaternion, stepped) > farthest:  # wrenched far away, the shortest turn can lead past it
-        stepped = rotate_towards(before.quaternion, here.quaternion, longest)
+        stepped = rotate_towards(before.quaternion, here.quaternion, step_rad)
     if _angle(stepped, led) > SLACK:
-        clipped.append(f"turn rate: {_angle(before.quaternion, led) / limits.period_s:.2f} rad/s")
+        clipped.append(f"turn rate: {_angle(before.quaternion, led):.2f} rad where {step_rad:.2f} are allowed")
     return np.asarray(stepped / np.linalg.norm(stepped))
 
 
-def _followable(limits: GuardLimits, wanted: Pose, before: Pose, measured: Measured, clipped: list[str]) -> Pose:
-    """`wanted`, or as much of the way there as the joints can follow."""
-    step = _way(before, wanted)
-    can = possible(
-        limits.joints, measured.q, measured.jacobian, _way(measured.pose_base_tcp, before), step, limits.period_s
-    )
+def _followable(
+    limits: GuardLimits, wanted: Pose, before: Pose, measured: Measured, elapsed_s: float, clipped: list[str]
+) -> Pose:
+    """`wanted`, or as much of the way there as the joints can follow in that time."""
+    step, lead = _way(before, wanted), _way(measured.pose_base_tcp, before)
+    can = possible(limits.joints, measured.q, measured.jacobian, lead, step, elapsed_s)
     if can.share == 1.0:
         return wanted
     clipped.append(can.reason)
@@ -211,11 +214,11 @@ def violations(
         return ("finite",)
     if limits.workspace.outside_m(pose.position) > max(0.0, limits.workspace.outside_m(before.position)) + SLACK:
         found.append("workspace")
-    gone_m, gone_rad = trail.gone(now - WINDOW_S)
+    step_m, step_rad = trail.allows(limits, now)
     step, turn = _distance(pose.position, before.position), _angle(before.quaternion, pose.quaternion)
-    if step > limits.step_m + SLACK or gone_m + step > limits.speed_m_s * WINDOW_S + SLACK:
+    if step > step_m + SLACK:
         found.append("speed")
-    if turn > limits.step_rad + SLACK or gone_rad + turn > limits.rotation_rad_s * WINDOW_S + SLACK:
+    if turn > step_rad + SLACK:
         found.append("turn rate")
     if _distance(pose.position, here.position) > max(limits.lead_m, _distance(before.position, here.position)) + SLACK:
         found.append("lead")
@@ -224,8 +227,8 @@ def violations(
         > max(limits.lead_rad, _angle(here.quaternion, before.quaternion)) + SLACK
     ):
         found.append("turn lead")
-    moved = _way(before, pose)
-    can = possible(limits.joints, measured.q, measured.jacobian, _way(here, before), moved, limits.period_s)
+    moved, elapsed_s = _way(before, pose), trail.elapsed_s(now, limits.period_s)
+    can = possible(limits.joints, measured.q, measured.jacobian, _way(here, before), moved, elapsed_s)
     if (1.0 - can.share) * np.abs(moved).max() > SLACK:
         found.append("joints")
     return tuple(found)

@@ -53,7 +53,7 @@ def elsewhere(position, quaternion=DOWN):
 def test_what_the_guard_lets_through_breaks_no_limit(asked, q, twist, q_arm, away, force, gone):
     arm = replace(arm_at(q_arm), force_base=force)
     before = LIMITS.workspace.nearest(arm.pose_base_tcp.position + away / 1000)
-    trail = after(before, arm.pose_base_tcp.quaternion, ((NOW - 0.5, gone, gone),))
+    trail = after(before, arm.pose_base_tcp.quaternion, ((NOW - 0.5, gone, gone), (NOW - 0.05, 0.0, 0.0)))
     verdict = judge(LIMITS, setpoint(asked, q, twist=twist), trail, arm, NOW)
     assert verdict.setpoint is not None
     executed = verdict.setpoint.pose_base_tcp
@@ -99,6 +99,14 @@ def test_a_flood_of_setpoints_gets_no_further_than_one_seconds_speed_allows():
         trail = trail.extended(verdict.setpoint, now)
     assert 0.24 < trail.previous.pose_base_tcp.position[1] - HERE.position[1] <= 0.2501
     assert trail.previous.pose_base_tcp.position[0] == pytest.approx(x)
+
+
+def test_after_lost_setpoints_the_next_may_be_as_much_further_as_the_speed_allows_but_for_a_quarter_second_at_most():
+    for since, allowed in ((0.05, 0.0125), (0.2, 0.05), (3.0, 0.0625)):
+        trail = after(HERE.position, HERE.quaternion, ((NOW - since, 0.0, 0.0),))
+        verdict = judge(LIMITS, setpoint(HERE.position + [0.0, 0.07, 0.0], HERE.quaternion), trail, READY, NOW)
+        gone = verdict.setpoint.pose_base_tcp.position[1] - HERE.position[1]
+        assert gone == pytest.approx(allowed)
 
 
 def test_a_tilted_plane_bounds_the_workspace_and_is_slid_along():
