@@ -37,6 +37,8 @@ RAISE_SPEED_M_S = 0.15
 HOMING_DONE_RAD = 0.02
 OVERSPEED_FACTOR = 2.0
 """Measured tool speed above this many times the limit is a fault in every mode."""
+REFERENCE_SPEED_SHARE = 0.95
+"""Of the speed limits: the arm swings over by 4 % while it catches up with a reference that begins to move."""
 JOINT_SPEED_SHARE = 0.9
 """Of the arm's own limits, what setpoints may ask of the joints."""
 OUTSIDE_MARGIN_M = 0.05
@@ -386,7 +388,7 @@ def reference_limits(cell: Cell) -> ReferenceLimits:
     """What the reference keeps to in this cell."""
     arm = arm_limits(cell.robot.model)
     return ReferenceLimits(
-        speed=(cell.limits.speed_m_s, cell.limits.rotation_rad_s),
+        speed=(REFERENCE_SPEED_SHARE * cell.limits.speed_m_s, REFERENCE_SPEED_SHARE * cell.limits.rotation_rad_s),
         acceleration=(arm.translation[1], arm.rotation[1]),
         jerk=(arm.translation[2], arm.rotation[2]),
     )

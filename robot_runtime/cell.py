@@ -65,14 +65,16 @@ class BridgeSettings:
 
 @dataclass(frozen=True)
 class Gains:
-    """Impedance stiffness; damping is critical. N/m and Nm/rad; the posture spring (Nm/rad) acts in the null space.
+    """Impedance stiffness, N/m and Nm/rad, and damping, Ns/m and Nms/rad; the posture spring acts in the null space.
 
+    Damping is that of a mass of `apparent_mass_kg` at the tool, critically damped: the arm's own, a few kilograms.
     friction_nm: Coulomb friction of each joint that is fed forward; less than there is, or the arm will not rest.
     """
 
     translational_n_per_m: float
     rotational_nm_per_rad: float
     posture_nm_per_rad: float = 10.0
+    apparent_mass_kg: float = 4.0
     friction_nm: tuple[float, float, float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 

@@ -120,6 +120,13 @@ class Arm:
                 joint_limit_activation_distance=JOINT_LIMIT_MARGIN_RAD,
                 friction=franky.FrictionCompensationParams(coulomb=self._gains.friction_nm),
             )
+            motion.set_gains(
+                franky.CartesianImpedanceGains.isotropic(
+                    self._gains.translational_n_per_m,
+                    self._gains.rotational_nm_per_rad,
+                    2 * float(np.sqrt(self._gains.translational_n_per_m * self._gains.apparent_mass_kg)),
+                )
+            )
             motion.set_reference(franky.CartesianReference(target=_affine(state.pose_base_tcp)))
             self._robot.move(motion, asynchronous=True)
         self._motion = motion
