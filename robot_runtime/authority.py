@@ -37,7 +37,7 @@ RAISE_SPEED_M_S = 0.15
 HOMING_DONE_RAD = 0.02
 OVERSPEED_FACTOR = 2.0
 """Measured tool speed above this many times the limit is a fault in every mode."""
-REFERENCE_SPEED_SHARE = 0.95
+REFERENCE_SPEED_SHARE = 0.94
 """Of the speed limits: the arm swings over by 4 % while it catches up with a reference that begins to move."""
 JOINT_SPEED_SHARE = 0.9
 """Of the arm's own limits, what setpoints may ask of the joints."""

@@ -103,7 +103,7 @@ class MotionLimits:
 class Timing:
     """Seconds of robot time without a fresh setpoint until the arm holds, then stops; oldest setpoint accepted."""
 
-    hold_after_s: float = 0.12
+    hold_after_s: float = 0.14
     stop_after_s: float = 0.4
     setpoint_max_age_s: float = 0.15
 
