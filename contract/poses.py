@@ -15,38 +15,31 @@ import numpy as np
 from contract.arrays import is_single, limit_norm, namespace, norm
 
 
-def _components(x: Any) -> Any:
-    """What `x` holds along its last axis: floats of a single numpy vector, else arrays (...)."""
-    if is_single(x):
-        return x.tolist()
-    return [x[..., i] for i in range(x.shape[-1])]
-
-
-def _joined(parts: list[Any], like: Any) -> Any:
-    """The inverse of `_components`."""
-    return np.array(parts) if is_single(like) else namespace(like).stack(parts, -1)
-
-
 def quat_multiply(a: Any, b: Any) -> Any:
     """Hamilton product a·b. Shape: (..., 4)"""
-    if is_single(a) and not is_single(b):
-        a = a + 0 * b
-    elif is_single(b) and not is_single(a):
-        b = b + 0 * a
-    (aw, ax, ay, az), (bw, bx, by, bz) = _components(a), _components(b)
-    product = [
+    if is_single(a) and is_single(b):
+        return np.array(_product(a.tolist(), b.tolist()))
+    parts = _product([a[..., i] for i in range(4)], [b[..., i] for i in range(4)])
+    return namespace(a).stack(parts, -1)
+
+
+def _product(a: list[Any], b: list[Any]) -> list[Any]:
+    """The same on components, floats or arrays."""
+    (aw, ax, ay, az), (bw, bx, by, bz) = a, b
+    return [
         aw * bw - ax * bx - ay * by - az * bz,
         aw * bx + ax * bw + ay * bz - az * by,
         aw * by - ax * bz + ay * bw + az * bx,
         aw * bz + ax * by - ay * bx + az * bw,
     ]
-    return _joined(product, a)
+
+
+_CONJUGATE = np.array([1.0, -1.0, -1.0, -1.0])
 
 
 def quat_conjugate(q: Any) -> Any:
     """Inverse of a unit quaternion. Shape: (..., 4)"""
-    w, x, y, z = _components(q)
-    return _joined([w, -x, -y, -z], q)
+    return q * _CONJUGATE if is_single(q) else namespace(q).concatenate([q[..., :1], -q[..., 1:]], -1)
 
 
 def quat_rotate(q: Any, v: Any) -> Any:

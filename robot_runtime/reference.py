@@ -82,6 +82,11 @@ class SmoothReference:
         return Reference(self._pose, self._twist, self._acceleration)
 
     @property
+    def now(self) -> float:
+        """Robot time of the last `advance`, seconds."""
+        return self._now
+
+    @property
     def settled(self) -> bool:
         """Whether the goal has been reached and the reference stands still."""
         left = _way(self._pose, self._line.at(self._line.t_end))

@@ -167,15 +167,18 @@ def _orientation(
     limits: GuardLimits, asked: np.ndarray, before: Pose, here: Pose, step_rad: float, clipped: list[str]
 ) -> np.ndarray:
     """The orientation asked for, brought within lead and turn rate. Shape: (4,)"""
-    led = rotate_towards(here.quaternion, asked, limits.lead_rad)
-    if _angle(led, asked) > SLACK:
-        clipped.append(f"turn lead: {_angle(here.quaternion, asked):.2f} rad before the arm")
-    stepped = rotate_towards(before.quaternion, led, step_rad)
-    farthest = max(limits.lead_rad, _angle(here.quaternion, before.quaternion))
-    if _angle(here.quaternion, stepped) > farthest:  # wrenched far away, the shortest turn can lead past it
-        stepped = rotate_towards(before.quaternion, here.quaternion, step_rad)
-    if _angle(stepped, led) > SLACK:
-        clipped.append(f"turn rate: {_angle(before.quaternion, led):.2f} rad where {step_rad:.2f} are allowed")
+    led, turned = asked, _angle(here.quaternion, asked)
+    if turned > limits.lead_rad + SLACK:
+        led = rotate_towards(here.quaternion, asked, limits.lead_rad)
+        clipped.append(f"turn lead: {turned:.2f} rad before the arm")
+    stepped, wanted = led, _angle(before.quaternion, led)
+    if wanted > step_rad:
+        stepped = rotate_towards(before.quaternion, led, step_rad)
+        farthest = max(limits.lead_rad, _angle(here.quaternion, before.quaternion))
+        if _angle(here.quaternion, stepped) > farthest:  # wrenched far away, the shortest turn can lead past it
+            stepped = rotate_towards(before.quaternion, here.quaternion, step_rad)
+        if wanted > step_rad + SLACK:
+            clipped.append(f"turn rate: {wanted:.2f} rad where {step_rad:.2f} are allowed")
     return np.asarray(stepped / np.linalg.norm(stepped))
 
 
