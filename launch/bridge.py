@@ -58,7 +58,7 @@ def main(options: Options, cell: Cell) -> None:
             client.stop()
         elif options.do == "recover":
             client.connect(LIFT_CUBE.contract_hash())
-            client.recover()
+            client.recover(by_person=True)
         show(client)
 
 

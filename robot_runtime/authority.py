@@ -22,6 +22,7 @@ from robot_runtime.gripper import Gripper, GripperUnreachable
 from robot_runtime.reference import LEAD_S, ReferenceLimits, SmoothReference
 from robot_runtime.wire import BridgeStatus, Counters, Executed
 from safety.faults import LatchedFault, Mode, ModeMachine, NotNow
+from safety.grasp import Grasp
 from safety.guard import GuardLimits, Measured, Trail, judge, violations
 from safety.joints import JointLimits
 from safety.limits import arm_limits
@@ -43,6 +44,8 @@ JOINT_SPEED_SHARE = 0.9
 """Of the arm's own limits, what setpoints may ask of the joints."""
 OUTSIDE_MARGIN_M = 0.05
 """So far outside the workspace the measured tool may swing before it is a fault."""
+PUT_DOWN_M = 0.005
+"""So much lower than where it was taken an object may be put down."""
 
 
 class Authority:
@@ -65,6 +68,7 @@ class Authority:
         self._now = self._arm_state.stamp
         self._gripper = Gripper(cell.robot.address, lambda: self._now)
         self._gripper.connect()
+        self._grasp = Grasp()
         self._state = self._contract_state()
         self._trail: Trail
         self._told_s: float
@@ -133,6 +137,11 @@ class Authority:
         self._now, self._arm_state = arm.stamp, arm
         self._state = self._contract_state()
         self._recorder.state(self._state, self._reference.reference.pose_base_tcp)
+        height = float(arm.pose_base_tcp.position[2])
+        reading = self._gripper.reading
+        self._grasp = self._grasp.after(reading.stamp, reading.width, reading.closed, height)
+        if arm.user_stopped and self._machine.fault is None:
+            self.trip("user_stop", "The user stop was pressed.", at_rest=True)
         if self._machine.in_motion:
             speed = float(np.linalg.norm(arm.v_base_tcp[:3]))
             self._count(peak_speed_m_s=max(self._counters.peak_speed_m_s, speed))
@@ -144,6 +153,11 @@ class Authority:
             self.trip("gripper_silent", self._gripper.fault or f"No gripper width for {SILENT_GRIPPER_S:g} s.")
         if speed > OVERSPEED_FACTOR * self._cell.limits.speed_m_s:
             self.trip("overspeed", f"The tool moved at {speed:.2f} m/s.")
+        force = float(np.linalg.norm(arm.wrench_base[:3]))
+        if force > self._cell.limits.hard_force_n:
+            self.trip("contact_force", f"The tool is pressed with {force:.0f} N.")
+        if self._grasp.lost:
+            self.trip("object_lost", "The fingers have lost what they carried.")
         outside = self._limits.workspace.outside_m(arm.pose_base_tcp.position)
         if outside > OUTSIDE_MARGIN_M and self._machine.mode in ("moving", "holding"):
             self.trip("left_workspace", f"The tool is {1e3 * outside:.0f} mm outside the workspace.")
@@ -218,6 +232,14 @@ class Authority:
         position = self._arm_state.pose_base_tcp.position
         if self._limits.workspace.outside_m(position) > 0.0:
             raise NotNow(f"The tool is outside the workspace at {np.round(position, 3).tolist()} m; move_home first.")
+        weight, limit = float(np.linalg.norm(self._arm_state.wrench_base[:3])), self._cell.limits.payload_n
+        if weight > limit:
+            cause = (
+                f"At rest the tool feels {weight:.1f} N, more than {limit:g}: take away what it carries or touches,"
+                " or tell Desk of its load."
+            )
+            self.trip("wrong_payload", cause, at_rest=True)
+            raise NotNow(cause)
         self._to("armed")
         self._hold_here()
         self._arm.start_impedance(self._arm_state)
@@ -230,7 +252,8 @@ class Authority:
             return self._refused(asked, fault.cause if fault is not None else f"The arm is {self._machine.mode}.")
         arm = self._arm_state
         measured = Measured(arm.pose_base_tcp, arm.q, arm.jacobian, arm.wrench_base[:3])
-        verdict = judge(self._limits, asked, self._trail, measured, self._now)
+        limits = self._limits_now
+        verdict = judge(limits, asked, self._trail, measured, self._now)
         if verdict.refusal is not None:
             if verdict.refusal.latches:
                 self.trip(verdict.refusal.name, verdict.refusal.cause)
@@ -240,7 +263,7 @@ class Authority:
         self._count(
             clipped=self._counters.clipped + bool(verdict.clipped),
             limit_violations=self._counters.limit_violations
-            + bool(violations(self._limits, executed, self._trail, measured, self._now)),
+            + bool(violations(limits, executed, self._trail, measured, self._now)),
         )
         answer = Executed(asked.sequence, self._now, executed.pose_base_tcp, clipped=verdict.clipped)
         self.note("setpoint", {"asked": wire.setpoint_to_wire(asked), "executed": wire.executed_to_wire(answer)})
@@ -291,10 +314,9 @@ class Authority:
             except ArmFault as fault:
                 self._fail(fault)
 
-    def recover(self) -> None:
+    def recover(self, by_person: bool) -> None:
         """Clear latched faults, connecting again where a connection was lost. Raises NotNow if that fails."""
-        if self._machine.in_motion:
-            raise NotNow(f"The arm is {self._machine.mode}; recover when it has stopped.")
+        self._machine.check_recovery(by_person)
         try:
             renewed = self._arm.recover()
             self._arm_state = self._arm.read()
@@ -304,10 +326,11 @@ class Authority:
                 self._gripper.connect()
         except (ArmFault, GripperUnreachable) as error:
             raise NotNow(str(error)) from error  # the latched fault stays as it is
-        self._machine.recover()
+        self._machine.recover(by_person)
+        self._grasp = Grasp()
         self._hold_here()
         self._advanced_s = time.monotonic()
-        self.note("recover", None)
+        self.note("recover", {"by_person": by_person})
 
     def trip(self, name: str, cause: str, at_rest: bool = False) -> None:
         """Latch a fault and bring the arm to rest. at_rest: it already is, or nothing can be sent to it any more."""
@@ -349,11 +372,23 @@ class Authority:
         self._trail = Trail(Setpoint(self._now, -1, pose, np.zeros(6)))
         self._told_s = self._now
 
+    @property
+    def _limits_now(self) -> GuardLimits:
+        """The guard's limits; with something in the fingers the tool stays as high as where that lay when taken."""
+        taken = self._grasp.taken_height
+        if taken is None:
+            return self._limits
+        return replace(self._limits, workspace=self._limits.workspace.above(taken - PUT_DOWN_M))
+
     def _contract_state(self) -> RobotState:
-        gripper, measured = self._gripper.reading, dict(vars(self._arm_state))
-        del measured["jacobian"]
+        gripper, arm = self._gripper.reading, self._arm_state
         return RobotState(
-            **measured,
+            stamp=arm.stamp,
+            q=arm.q,
+            dq=arm.dq,
+            pose_base_tcp=arm.pose_base_tcp,
+            v_base_tcp=arm.v_base_tcp,
+            wrench_base=arm.wrench_base,
             gripper_width=gripper.width,
             gripper_stamp=gripper.stamp,
             gripper_closed=gripper.closed,

@@ -138,9 +138,13 @@ class BridgeClient:
 
     disarm = stop
 
-    def recover(self) -> None:
-        """Clear latched faults after their cause has been removed. The arm is disarmed afterwards."""
-        self._call_leased("recover")
+    def recover(self, by_person: bool = False) -> None:
+        """Clear latched faults after their cause has been removed. The arm is disarmed afterwards.
+
+        by_person: somebody has looked at the arm; `safety.faults.FAULTS` says which faults need that.
+        Raises BridgeRefused.
+        """
+        self._call_leased("recover", by_person=by_person)
         self._heard_s = self._advanced_s = time.monotonic()  # an arm that was lost has only now come back
         self._wait_for_mode("disarmed")
 

@@ -25,8 +25,6 @@ from robot_runtime.franka import ArmFault
 from robot_runtime.gripper import GripperUnreachable
 from safety.faults import NotNow
 
-LOOP_S = 0.005
-"""Period of the loop; 200 Hz references with twist track as well as 1 kHz ones."""
 REQUESTS_PER_TURN = 20
 """A flood of requests must not keep the authority from its turn."""
 LEASE_S = 3.0
@@ -56,6 +54,7 @@ class BridgeServer:
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
+        self._period_s = 1.0 / cell.bridge.rate_hz
         self._running = True
         self._turn = 0
         self._lease: Lease | None = None
@@ -84,7 +83,7 @@ class BridgeServer:
         self._running = False
 
     def _turn_once(self) -> None:
-        end_s = time.monotonic() + LOOP_S
+        end_s = time.monotonic() + self._period_s
         for _ in range(REQUESTS_PER_TURN):  # what waits is answered even where the machine is behind its time
             left_ms = max(0, round(1000 * (end_s - time.monotonic())))
             if not self._commands.poll(left_ms):
@@ -141,7 +140,7 @@ class BridgeServer:
         elif operation == "move_home":
             authority.move_home(wire.joints_from_wire(request.get("q")))
         elif operation == "recover":
-            authority.recover()
+            authority.recover(by_person=request.get("by_person") is True)
         elif operation == "disconnect":
             authority.stop()
             self._lease = None

@@ -52,6 +52,8 @@ class RobotSettings:
 class BridgeSettings:
     """Where the bridge listens.
 
+    rate_hz: references to the arm and states to the clients; the impedance control runs at 1 kHz whatever it is, and
+    200 with twist and acceleration track as well as 1000.
     keys, flight_records: folders of the CURVE keys and of what the flight recorder writes; null means the user's state
     folder, per cell name.
     """
@@ -59,6 +61,7 @@ class BridgeSettings:
     host: str
     command_port: int
     state_port: int
+    rate_hz: int = 200
     keys: str | None = None
     flight_records: str | None = None
 
@@ -83,8 +86,9 @@ class MotionLimits:
     """What the guard allows. Speed of the commanded tool, and its lead over the measured one.
 
     speed_m_s: 0.25 is the reduced speed of ISO 10218-1 for shared spaces.
-    soft_force_n: measured on the tool, from which on it is not pressed further. contact_force_n, contact_torque_nm:
-    thresholds of the arm's own reflex.
+    soft_force_n: measured on the tool, from which on it is not pressed further. hard_force_n: from which on the bridge
+    stops the arm. contact_force_n, contact_torque_nm: thresholds of the arm's own reflex.
+    payload_n: what the tool may feel at rest when it is armed, without having been told of a load.
     joint_margin_rad: kept from each joint's end. singular_value: least of the Jacobian's that is gone to.
     """
 
@@ -93,6 +97,8 @@ class MotionLimits:
     lead_m: float = 0.08
     lead_rad: float = 0.4
     soft_force_n: float = 20.0
+    hard_force_n: float = 30.0
+    payload_n: float = 6.0
     joint_margin_rad: float = 0.05
     singular_value: float = 0.03
     contact_force_n: float = 40.0
@@ -272,11 +278,13 @@ def _check(cell: Cell) -> None:
         ("gains.translational_n_per_m", cell.gains.translational_n_per_m, 10, 3000, "N/m"),
         ("gains.rotational_nm_per_rad", cell.gains.rotational_nm_per_rad, 1, 300, "Nm/rad"),
         ("gains.posture_nm_per_rad", cell.gains.posture_nm_per_rad, 0, 50, "Nm/rad"),
-        ("limits.speed_m_s", cell.limits.speed_m_s, 0.01, 1.0, "m/s"),
-        ("limits.rotation_rad_s", cell.limits.rotation_rad_s, 0.05, 2.5, "rad/s"),
+        ("limits.speed_m_s", cell.limits.speed_m_s, 0.01, 2.0, "m/s"),
+        ("limits.rotation_rad_s", cell.limits.rotation_rad_s, 0.05, 5.0, "rad/s"),
         ("limits.lead_m", cell.limits.lead_m, 0.005, 0.2, "m"),
         ("limits.lead_rad", cell.limits.lead_rad, 0.02, 1.0, "rad"),
         ("limits.soft_force_n", cell.limits.soft_force_n, 2, 100, "N"),
+        ("limits.hard_force_n", cell.limits.hard_force_n, 3, 150, "N"),
+        ("limits.payload_n", cell.limits.payload_n, 1, 30, "N"),
         ("limits.joint_margin_rad", cell.limits.joint_margin_rad, 0.01, 0.5, "rad"),
         ("limits.singular_value", cell.limits.singular_value, 0.01, 0.2, ""),
         ("limits.contact_force_n", cell.limits.contact_force_n, 5, 200, "N"),
@@ -286,6 +294,7 @@ def _check(cell: Cell) -> None:
         ("timing.setpoint_max_age_s", cell.timing.setpoint_max_age_s, 0.01, 1.0, "s"),
         ("bridge.command_port", cell.bridge.command_port, 1024, 65535, "a TCP port"),
         ("bridge.state_port", cell.bridge.state_port, 1024, 65535, "a TCP port"),
+        ("bridge.rate_hz", cell.bridge.rate_hz, 50, 1000, "Hz"),
         ("camera.width", cell.camera.width, 64, 4096, "pixels"),
         ("camera.height", cell.camera.height, 64, 4096, "pixels"),
         ("camera.rate_hz", cell.camera.rate_hz, 1, 120, "Hz"),
@@ -295,8 +304,11 @@ def _check(cell: Cell) -> None:
             raise CellError(f"{name} is {number:g}; it must be {smallest:g} to {largest:g} {unit}: check the unit.")
     _check_workspace(cell.workspace)
     _check_speed(cell)
-    if cell.limits.soft_force_n >= cell.limits.contact_force_n:
-        raise CellError("limits.soft_force_n must be below limits.contact_force_n, which stops the arm.")
+    if not cell.limits.soft_force_n < cell.limits.hard_force_n < cell.limits.contact_force_n:
+        raise CellError(
+            "limits.soft_force_n must be below limits.hard_force_n, where the bridge stops the arm, and that below"
+            " limits.contact_force_n, where the arm stops itself."
+        )
     if cell.timing.stop_after_s <= cell.timing.hold_after_s:
         raise CellError("timing.stop_after_s must be longer than timing.hold_after_s.")
     if cell.bridge.command_port == cell.bridge.state_port:

@@ -26,6 +26,8 @@ HOMING_FRACTION = 0.12
 JOINT_LIMIT_MARGIN_RAD = 0.1
 MAX_NULL_SPACE_TORQUE_NM = 5.0
 RECOVERY_WAIT_S = 2.0
+_OWN_STOPS = {"user stop": "user_stop", "communication_constraints_violation": "packets_lost"}
+"""What libfranka says when the arm stops itself, and the fault that this is; anything else is a reflex."""
 
 
 class ArmFault(RuntimeError):
@@ -41,6 +43,7 @@ class ArmState:
     """What the arm measured at one instant, in the contract's frames and units (see contract.messages.RobotState).
 
     jacobian: of the tool, base frame, linear rows first. Shape: (6, 7)
+    user_stopped: the user stop is pressed. packets_heard: share of our last 100 control packets that the arm got.
     """
 
     stamp: float
@@ -50,6 +53,8 @@ class ArmState:
     v_base_tcp: np.ndarray
     wrench_base: np.ndarray
     jacobian: np.ndarray
+    user_stopped: bool
+    packets_heard: float
 
 
 class Arm:
@@ -99,6 +104,8 @@ class Arm:
             v_base_tcp=jacobian @ dq,
             wrench_base=np.array(state.O_F_ext_hat_K),
             jacobian=np.array(jacobian),
+            user_stopped=state.robot_mode == franky.RobotMode.UserStopped,
+            packets_heard=state.control_command_success_rate,
         )
 
     def start_impedance(self, state: ArmState) -> None:
@@ -180,6 +187,8 @@ class Arm:
 
         Raises ArmFault if errors remain.
         """
+        import franky
+
         renewed = False
         try:
             self.read()
@@ -191,6 +200,8 @@ class Arm:
             deadline = time.monotonic() + RECOVERY_WAIT_S
             while self._robot.is_in_control and time.monotonic() < deadline:
                 time.sleep(0.01)
+            if self._robot.state.robot_mode == franky.RobotMode.UserStopped:
+                raise ArmFault("user_stop", "The user stop is still pressed: release it, then `recover`.")
             self._robot.recover_from_errors()
             while self._robot.has_errors:  # recover_from_errors may return before the state is fresh
                 if time.monotonic() > deadline:
@@ -257,7 +268,8 @@ class Arm:
             cause = f"The arm at {self._settings.address} does not answer ({_line(error)}); is FCI active in Desk?"
             raise ArmFault("arm_unreachable", cause) from error
         except franky.ControlException as error:
-            raise ArmFault("arm_reflex", f"The arm stopped itself: {_line(error)}.") from error
+            name = next((fault for words, fault in _OWN_STOPS.items() if words in str(error).lower()), "arm_reflex")
+            raise ArmFault(name, f"The arm stopped itself: {_line(error)}.") from error
         except franky.IncompatibleVersionException as error:
             cause = f"The installed franky is built for another arm ({_line(error)}); install the wheel for this one."
             raise ArmFault("arm_version", cause) from error
@@ -265,7 +277,8 @@ class Arm:
             cause = f"No real-time kernel ({_line(error)}); use one, or `realtime: ignore` in the cell file."
             raise ArmFault("no_realtime", cause) from error
         except (franky.CommandException, franky.InvalidOperationException, franky.ProtocolException) as error:
-            raise ArmFault("arm_refused", f"The arm refused a command: {_line(error)}.") from error
+            name = "user_stop" if "user stop" in str(error).lower() else "arm_refused"
+            raise ArmFault(name, f"The arm refused a command: {_line(error)}.") from error
 
 
 def _line(error: Exception) -> str:

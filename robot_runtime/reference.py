@@ -5,9 +5,9 @@ The reference x follows a carrot c, a point that runs in straight lines no faste
     x″ = w² (c − x) − 2 w x′
 
 A low-pass filter without overshoot. Its output is a weighted mean of the carrot's past, so it is never faster than the
-carrot in any direction, whatever comes in; Ruckig (per axis, through each setpoint's velocity) promises neither, and runs
-up backwards for a final velocity that the way is too short for. A setpoint with a twist puts the carrot the filter's
-lag 2/w ahead, so that a moving target is followed without delay.
+carrot in any direction, whatever comes in; Ruckig (per axis, through each setpoint's velocity) promises neither, and
+runs up backwards for a final velocity that the way is too short for. A setpoint with a twist puts the carrot the
+filter's lag 2/w ahead, so that a moving target is followed without delay.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LEAD = np.repeat(LEAD_S, 3)
 
 @dataclass(frozen=True)
 class ReferenceLimits:
-    """Bounds of translation and rotation: speed of the carrot; acceleration and jerk of the reference."""
+    """Bounds of translation and rotation: speed, acceleration and jerk."""
 
     speed: tuple[float, float]
     acceleration: tuple[float, float]
@@ -51,7 +51,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Line:
-    """A carrot's way: from `start` at `t_start` with `twist` until `t_goal`, with `after` until `t_end`, then at rest."""
+    """A carrot's way: from `start` at `t_start` with `twist` to `t_goal`, with `after` to `t_end`, then at rest."""
 
     start: Pose
     twist: np.ndarray
@@ -135,9 +135,13 @@ class SmoothReference:
         self._now += dt
 
     def _limited(self, wanted: np.ndarray, part: slice, kind: int, dt: float) -> np.ndarray:
-        """Acceleration of translation or rotation within its limit and that of jerk. Shape: (3,)"""
-        before = self._acceleration[part]
-        reached = before + limit_norm(wanted[part] - before, self._limits.jerk[kind] * dt)
+        """Acceleration of translation or rotation within its limit and those of speed and jerk. Shape: (3,)
+
+        Where acceleration is limited the filter falls behind; without the speed it would race to catch up.
+        """
+        before, twist = self._acceleration[part], self._twist[part]
+        kept = (limit_norm(twist + wanted[part] * dt, self._limits.speed[kind]) - twist) / dt
+        reached = before + limit_norm(kept - before, self._limits.jerk[kind] * dt)
         return np.asarray(limit_norm(reached, self._limits.acceleration[kind]))  # a projection lengthens no change
 
 

@@ -123,7 +123,7 @@ def through_the_bridge(cell: Cell, path: Path, seconds: float, gone: np.ndarray 
 
 
 def with_franky_alone(cell: Cell, path: Path, seconds: float, arm: Arm) -> Track:
-    """The same setpoints straight to the impedance tracker of a connected arm, which holds each until the next comes."""
+    """The same setpoints straight to a connected arm's impedance tracker, which holds each until the next comes."""
     recorder, period = TrackRecorder(), LIFT_CUBE.period_s
     arm.start_joint_motion(np.array(LIFT_CUBE.start_q_rad))
     while arm.is_moving():

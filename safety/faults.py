@@ -19,7 +19,7 @@ NEXT: dict[Mode, tuple[Mode, ...]] = {
 """Besides, every mode goes to `faulted` by a fault: a moving arm through `stopping`, one at rest at once."""
 
 Clearing = Literal["commander", "person", "restart"]
-"""Who may clear it: the program that holds the lease by `recover`; a person at the arm, then `recover`; only a new start."""
+"""Who may clear it by `recover`: the program that holds the lease; only a person; nobody before a new start."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class FaultKind:
 FAULTS: dict[str, FaultKind] = {
     "setpoint_not_finite": FaultKind("A setpoint holds a number that is not finite.", "bridge", 0.05),
     "setpoint_not_unit": FaultKind("A setpoint's quaternion is not of unit length.", "bridge", 0.05),
+    "setpoint_far": FaultKind("A setpoint is further from the arm than any policy would ask.", "bridge", 0.05),
     "setpoints_stopped": FaultKind("No setpoint came for `timing.stop_after_s`.", "bridge", 0.5),
     "commander_lost": FaultKind("The commander went silent while the arm was armed or driving home.", "bridge", 3.5),
     "overspeed": FaultKind("The tool moves at twice the speed allowed.", "bridge", 0.05),
@@ -99,16 +100,25 @@ class ModeMachine:
         self.mode = "faulted" if mode == "disarmed" and self.fault is not None else mode
 
     def trip(self, name: str, cause: str, stamp: float, at_rest: bool) -> None:
-        """Latch a fault of FAULTS; the first stays. at_rest: the arm already stands still, or its own safety stopped it."""
+        """Latch a fault of FAULTS; the first stays. at_rest: the arm stands still, or its own safety stopped it."""
         assert name in FAULTS
         self.faults_seen += 1
         if self.fault is None:
             self.fault = LatchedFault(name, cause, stamp)
         self.mode = "faulted" if at_rest or not self.in_motion else "stopping"
 
-    def recover(self) -> None:
-        """Clear the latched fault. Raises NotNow while the arm still moves."""
+    def check_recovery(self, by_person: bool) -> None:
+        """Raises NotNow while the arm still moves, or if more than this is needed to clear the fault."""
         if self.in_motion:
             raise NotNow(f"The arm is {self.mode}; recover when it has stopped.")
+        needed = "commander" if self.fault is None else FAULTS[self.fault.name].cleared_by
+        if self.fault is not None and needed == "person" and not by_person:
+            raise NotNow(f"{self.fault.cause} A person has to look at the arm, then `launch/bridge.py recover`.")
+        if self.fault is not None and needed == "restart":
+            raise NotNow(f"{self.fault.cause} Remove the cause and start the bridge anew.")
+
+    def recover(self, by_person: bool = False) -> None:
+        """Clear the latched fault. Raises NotNow as `check_recovery` does."""
+        self.check_recovery(by_person)
         self.fault = None
         self.mode = "disarmed"

@@ -18,6 +18,8 @@ SOONEST_FRACTION = 0.3
 """Setpoints closer together than this part of the period are refused: jitter is fine, a flood is not."""
 SLACK = 1e-6
 """Rounding (metres, radians) that the second check forgives."""
+FAR_M, FAR_RAD = 0.3, 1.5
+"""Setpoints so far from the arm are not clipped: their sender is in another frame, or another unit."""
 WINDOW_S = 1.0
 LONGEST_GAP_S = 0.25
 """Where setpoints were lost the next may be further away: by what the speed allows for so long at most."""
@@ -48,7 +50,7 @@ class GuardLimits:
 
 @dataclass(frozen=True)
 class Measured:
-    """What the arm measured: tool pose; joints (7,); Jacobian of the tool (6, 7); force on the tool (3,). Base frame."""
+    """What the arm measured: tool pose, joints (7,), Jacobian of the tool (6, 7), force on it (3,). Base frame."""
 
     pose_base_tcp: Pose
     q: np.ndarray
@@ -113,7 +115,7 @@ def judge(limits: GuardLimits, asked: Setpoint, trail: Trail, measured: Measured
     Speed, joints and the second's total are kept always; the workspace always if the previous setpoint lies in it; the
     lead bound unless the arm was pushed away from there (then the lead shrinks with every step).
     """
-    refusal = _refusal(limits, asked, trail, now)
+    refusal = _refusal(limits, asked, trail, measured.pose_base_tcp, now)
     if refusal is not None:
         return Verdict(None, refusal=refusal)
     clipped: list[str] = []
@@ -142,6 +144,7 @@ def _position(
     eased = _not_pressing(limits, inside, origin, measured)
     if _distance(eased, inside) > SLACK:
         clipped.append(f"force: {_length(measured.force_base):.0f} N against the tool")
+    if eased is not inside:
         eased = origin + limits.workspace.share_inside(origin, eased - origin) * (eased - origin)
     stepped = origin + limit_norm(eased - origin, step_m)
     if _distance(stepped, eased) > SLACK:
@@ -237,12 +240,16 @@ def violations(
     return tuple(found)
 
 
-def _refusal(limits: GuardLimits, asked: Setpoint, trail: Trail, now: float) -> Refusal | None:
+def _refusal(limits: GuardLimits, asked: Setpoint, trail: Trail, here: Pose, now: float) -> Refusal | None:
     previous, pose, which = trail.previous, asked.pose_base_tcp, f"Setpoint {asked.sequence}"
     if not np.isfinite([asked.stamp, *pose.position, *pose.quaternion, *asked.twist_base_tcp]).all():
         return Refusal("setpoint_not_finite", f"{which} holds a number that is not finite.", True)
     if abs(np.linalg.norm(pose.quaternion) - 1.0) > UNIT_QUATERNION_TOLERANCE:
         return Refusal("setpoint_not_unit", f"{which} has a quaternion that is not of unit length.", True)
+    far_m, far_rad = _distance(pose.position, here.position), _angle(here.quaternion, pose.quaternion)
+    if far_m > FAR_M or far_rad > FAR_RAD:
+        cause = f"{which} is {far_m:.2f} m and {far_rad:.2f} rad from the arm: its sender is in another frame or unit."
+        return Refusal("setpoint_far", cause, True)
     if asked.sequence <= previous.sequence:
         return Refusal("out_of_sequence", f"{which} came after setpoint {previous.sequence}.")
     if now - asked.stamp > limits.max_age_s:

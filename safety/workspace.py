@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,6 +25,11 @@ class Workspace:
     low_m: tuple[float, float, float]
     high_m: tuple[float, float, float]
     planes: tuple[Plane, ...] = ()
+
+    def above(self, floor_m: float) -> Workspace:
+        """What of it lies above that height."""
+        x, y, z = self.low_m
+        return replace(self, low_m=(x, y, max(z, floor_m)))
 
     def outside_m(self, position: np.ndarray) -> float:
         """How far outside it lies beyond the worst of the bounds; negative inside. Shape: (3,)"""

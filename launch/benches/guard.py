@@ -1,5 +1,5 @@
-"""Random and adversarial setpoints through the guard: what it lets pass breaks no limit; what that costs; and how smooth
-the reference behind it stays."""
+"""Random and adversarial setpoints through the guard: whether all that passes keeps every limit, what that costs, and
+how smooth the reference behind it stays."""
 
 from __future__ import annotations
 

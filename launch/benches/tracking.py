@@ -1,4 +1,4 @@
-"""How closely the arm follows setpoints through the bridge, beside franky's impedance tracker alone with the same gains."""
+"""How closely the arm follows setpoints through the bridge, beside franky's tracker alone with the same gains."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_whatever_comes_speed_acceleration_and_jerk_stay_within_their_limits(mov
     ):
         v, a = rows[:, 7 + 3 * part : 10 + 3 * part], rows[:, 13 + 3 * part : 16 + 3 * part]
         a = np.concatenate([np.zeros((1, 3)), a])
-        assert np.linalg.norm(v, axis=1).max() <= 1.15 * speed
+        assert np.linalg.norm(v, axis=1).max() <= 1.02 * speed
         assert np.linalg.norm(a, axis=1).max() <= acceleration * (1 + 1e-9)
         elapsed = np.diff(np.concatenate([[0.0], rows[:, 0]]))
         assert (np.linalg.norm(np.diff(a, axis=0), axis=1) <= jerk * elapsed * (1 + 1e-9) + 1e-9).all()
