@@ -38,7 +38,7 @@ from robot_runtime.loop import OperatorStopped, Tick
 from robot_runtime.mock_cell.cell_process import MockCell, MockCellAddresses, MockCellFailed, PortInUse
 from robot_runtime.mock_cell.scoring import ScoringClient, ScoringUnreachable
 from robot_runtime.trials import GripperStuck, NothingInSight, Trial, TrialRunner, summary
-from robot_runtime.wire import Counters, KeysMissing, WireError
+from robot_runtime.wire import Counters, KeysUnusable, WireError
 
 POLICIES = Path(__file__).resolve().parent.parent / "policies"
 BLIND_TRIALS = 3
@@ -57,7 +57,7 @@ class WrongArgument(ValueError):
 
 EXPECTED = (
     UnknownTask, CellError, artifact.ArtifactError, _running.CellBusy, _running.BridgeDidNotStart, _judges.NoTerminal,
-    MockCellFailed, PortInUse, ScoringUnreachable, KeysMissing, WireError, BridgeLost, BridgeRefused, BridgeFaulted,
+    MockCellFailed, PortInUse, ScoringUnreachable, KeysUnusable, WireError, BridgeLost, BridgeRefused, BridgeFaulted,
     DetectorMissing, EstimatorFailed, CameraMissing, CameraStalled, WrongCamera, NothingInSight, GripperStuck,
     WrongArgument,
 )  # fmt: skip

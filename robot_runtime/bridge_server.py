@@ -6,6 +6,7 @@ franky's own thread and the gripper on its own threads, so nothing here may bloc
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import signal
 import sys
@@ -23,10 +24,12 @@ from robot_runtime.authority import Authority
 from robot_runtime.cell import Cell, CellError, load_cell
 from robot_runtime.franka import ArmFault
 from robot_runtime.gripper import GripperUnreachable
+from robot_runtime.locks import Taken, exclusive
 from safety.faults import NotNow
 
 REQUESTS_PER_TURN = 20
 """A flood of requests must not keep the authority from its turn."""
+LARGEST_REQUEST_BYTES = 16_384
 LEASE_S = 3.0
 """Wall time of silence (no heartbeat) after which the commander counts as gone."""
 STOP_AT_EXIT_S = 4.0
@@ -36,7 +39,7 @@ class BridgeStartError(RuntimeError):
     """The bridge cannot start; the sentence says what to do."""
 
 
-START_ERRORS = (CellError, BridgeStartError, ArmFault, GripperUnreachable, wire.KeysMissing)
+START_ERRORS = (CellError, BridgeStartError, ArmFault, GripperUnreachable, wire.KeysUnusable)
 """What keeps a bridge from starting; each is one sentence."""
 
 
@@ -190,6 +193,7 @@ class BridgeServer:
         self._states: zmq.Socket[bytes] = self._context.socket(zmq.PUB)
         for socket, endpoint in ((self._commands, cell.command_endpoint), (self._states, cell.state_endpoint)):
             socket.linger = 0
+            socket.maxmsgsize = LARGEST_REQUEST_BYTES
             wire.secure_server(socket, keys)
             try:
                 socket.bind(endpoint)
@@ -209,11 +213,18 @@ class BridgeServer:
 
 def serve(cell: Cell) -> None:
     """Serve one cell's arm until SIGINT or SIGTERM. Raises one of START_ERRORS."""
-    server = BridgeServer(cell)
-    signal.signal(signal.SIGINT, server.finish)
-    signal.signal(signal.SIGTERM, server.finish)
-    print(f"bridge: serving {cell.robot.address} ({cell.robot.model}) at {cell.command_endpoint}", flush=True)
-    server.run()
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(exclusive(f"robot-{cell.robot.address}"))
+        except Taken as error:
+            raise BridgeStartError(
+                f"Process {error.holder} commands the robot at {cell.robot.address}: one bridge for one robot; stop it."
+            ) from None
+        server = BridgeServer(cell)
+        signal.signal(signal.SIGINT, server.finish)
+        signal.signal(signal.SIGTERM, server.finish)
+        print(f"bridge: serving {cell.robot.address} ({cell.robot.model}) at {cell.command_endpoint}", flush=True)
+        server.run()
 
 
 @dataclass(frozen=True)

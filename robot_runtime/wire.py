@@ -25,8 +25,8 @@ class WireError(ValueError):
     """A message that is not one of ours; update the older of bridge and client."""
 
 
-class KeysMissing(RuntimeError):
-    """There are no keys for this cell."""
+class KeysUnusable(RuntimeError):
+    """This cell's keys are missing, or others may read them."""
 
 
 @dataclass(frozen=True)
@@ -269,12 +269,15 @@ def make_keys(folder: Path) -> None:
 
 
 def load_keys(folder: Path, side: str) -> Keys:
-    """The keys of `server` or `client`. Raises KeysMissing."""
+    """The keys of `server` or `client`. Raises KeysUnusable."""
+    hidden = folder / f"{side}.key_secret"
+    if hidden.exists() and hidden.stat().st_mode & 0o077:
+        raise KeysUnusable(f"Others than you may read {hidden}: `chmod 600 {hidden}`, or make new keys.")
     try:
         server_public, _ = zmq.auth.load_certificate(folder / "server.key")
-        public, secret = zmq.auth.load_certificate(folder / f"{side}.key_secret")
+        public, secret = zmq.auth.load_certificate(hidden)
     except (OSError, ValueError) as error:
-        raise KeysMissing(
+        raise KeysUnusable(
             f"No {side} keys in {folder}; run `launch/bridge.py keys` next to the robot and copy server.key, "
             "client.key and client.key_secret from there."
         ) from error

@@ -86,7 +86,7 @@ def test_keys_are_made_once_and_only_for_the_owner(tmp_path):
 
 
 def test_missing_keys_say_how_to_make_them(tmp_path):
-    with pytest.raises(wire.KeysMissing, match=r"launch/bridge\.py keys"):
+    with pytest.raises(wire.KeysUnusable, match=r"launch/bridge\.py keys"):
         wire.load_keys(tmp_path / "none", "client")
 
 

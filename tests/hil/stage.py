@@ -1,0 +1,184 @@
+"""A stage for faults: a mock cell, its bridge, an onlooker that times what happens; and how a client swings the arm."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from contract.messages import RobotState, Setpoint
+from contract.poses import Pose
+from contract.tasks import LIFT_CUBE
+from robot_runtime.bridge_client import BridgeClient, BridgeFaulted, BridgeRefused
+from robot_runtime.cell import Cell
+from robot_runtime.mock_cell.scoring import ScoringClient
+from robot_runtime.wire import BridgeStatus, Executed
+
+ROOT = Path(__file__).resolve().parents[2]
+HASH, PERIOD = LIFT_CUBE.contract_hash(), LIFT_CUBE.period_s
+SWING_M, SWING_S = 0.08, 3.2
+_PATIENCE_S = 60.0
+"""Wall time; robot time may pass much more slowly."""
+
+Meddle = Callable[[int, Setpoint], Setpoint | None]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One published state: robot time, m/s of the tool, and what the bridge said with it."""
+
+    stamp: float
+    state: RobotState
+    status: BridgeStatus
+
+    @property
+    def speed_m_s(self) -> float:
+        return float(np.linalg.norm(self.state.v_base_tcp[:3]))
+
+    @property
+    def fault(self) -> str | None:
+        return None if self.status.fault is None else self.status.fault.name
+
+
+@dataclass
+class Stage:
+    """What the tests act on. seen: every state that the bridge published, in order."""
+
+    cell: Cell
+    file: Path
+    onlooker: BridgeClient
+    scoring: ScoringClient
+    bridge: subprocess.Popen[str]
+    seen: list[Seen] = field(default_factory=list)
+
+    def since(self, stamp: float) -> list[Seen]:
+        """What was seen after that robot time."""
+        return [row for row in self.seen if row.stamp > stamp]
+
+    def seconds_until(self, happened: Callable[[Seen], bool], since: float, within_s: float = 10.0) -> float:
+        """Robot time from `since` until it happened, awaited for `within_s`; fails if it does not."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            rows = self.since(since)
+            found = next((row.stamp - since for row in rows if happened(row)), None)
+            if found is not None:
+                return found
+            late = bool(rows) and rows[-1].stamp > since + within_s
+            assert not late, f"not within {within_s} s of robot time"
+            assert time.monotonic() < deadline, "not within a minute"
+            time.sleep(0.01)
+
+    def await_robot_time(self, stamp: float) -> None:
+        """Return when a state of that robot time has been seen."""
+        self.seconds_until(lambda row: row.stamp >= stamp, 0.0, _PATIENCE_S + stamp)
+
+    def seconds_until_fault(self, name: str, since: float, within_s: float = 10.0) -> float:
+        """Robot time from `since` until that fault was reported; any other fails."""
+        seconds = self.seconds_until(lambda row: row.fault is not None, since, within_s)
+        assert self.seen[-1].fault == name, self.seen[-1].status.fault
+        return seconds
+
+    def seconds_until_rest(self, since: float, within_s: float = 10.0) -> float:
+        """Robot time from `since` until the tool stood still, for 0.2 s at least."""
+        self.seconds_until(lambda row: row.stamp > since + 0.3, since, _PATIENCE_S)
+        while True:
+            rows = self.since(since)
+            moving = [row.stamp for row in rows if row.speed_m_s > 0.02]
+            last = moving[-1] if moving else since
+            if rows[-1].stamp > last + 0.2:
+                return last - since
+            assert last < since + within_s, "the arm does not come to rest"
+            time.sleep(0.02)
+
+    def ready(self, client: BridgeClient) -> None:
+        """Nothing disturbed, nothing latched, armed at the start pose."""
+        getattr(self.scoring, "calm", lambda: None)()
+        client.stop()
+        if client.status().fault is not None:
+            client.recover(by_person=True)
+        if np.abs(client.latest().q - LIFT_CUBE.start_q_rad).max() > 0.1:
+            client.move_home(LIFT_CUBE.start_q_rad)
+        client.arm()
+
+
+def swing(
+    client: BridgeClient, seconds: float, meddle: Meddle = lambda k, setpoint: setpoint, first: int = 1
+) -> list[Executed]:
+    """Setpoints to and fro for that long, until a fault. meddle: may change one, or send none, or disturb the cell."""
+    begun = client.latest().stamp
+    centre = client.status().command_base_tcp
+    answers = []
+    for k in range(round(seconds / PERIOD)):
+        state = client.wait_until(begun + k * PERIOD)
+        t = state.stamp + PERIOD - begun
+        position = centre.position + [0.0, SWING_M * np.sin(2 * np.pi * t / SWING_S), 0.0]
+        asked = meddle(k, Setpoint(state.stamp + PERIOD, first + k, Pose(position, centre.quaternion), np.zeros(6)))
+        if asked is not None:
+            answers.append(client.send(asked))
+        try:
+            client.check()
+        except BridgeFaulted:
+            break
+    return answers
+
+
+def lease(client: BridgeClient) -> None:
+    """Take the lease, waiting for one that a killed client left behind."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            return client.connect(HASH, PERIOD)
+        except BridgeRefused:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def serve(file: Path, **environment: str) -> subprocess.Popen[str]:
+    """A bridge process, perhaps not yet serving."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "robot_runtime.bridge_server", "--cell", str(file)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+    )
+
+
+def await_serving(bridge: subprocess.Popen[str]) -> None:
+    """Return when it serves; fail if it does not."""
+    assert bridge.stdout is not None
+    assert "serving" in bridge.stdout.readline()
+
+
+@contextmanager
+def staged(cell: Cell, file: Path, **environment: str) -> Iterator[Stage]:
+    """A bridge for a mock cell that is up, with an onlooker. environment: of the bridge."""
+    bridge = serve(file, **environment)
+    try:
+        await_serving(bridge)
+        assert cell.scoring is not None
+        seen: list[Seen] = []
+        with (
+            ScoringClient(cell.scoring) as scoring,
+            BridgeClient(cell, "onlooker", lambda state, status: seen.append(Seen(state.stamp, state, status))) as eye,
+        ):
+            yield Stage(cell, file, eye, scoring, bridge, seen)
+    finally:
+        bridge.terminate()
+        bridge.wait(15)
+
+
+def with_limits(cell: Cell, file: Path, **limits: float) -> tuple[Cell, Path]:
+    """The same cell with other limits, and its file."""
+    other = replace(cell, limits=replace(cell.limits, **limits))
+    path = file.with_name(f"{file.stem}_other.yaml")
+    other.write(path)
+    return other, path
