@@ -40,8 +40,8 @@ OVERSPEED_FACTOR = 2.0
 """Measured tool speed above this many times the limit is a fault in every mode."""
 REFERENCE_SPEED_SHARE = 0.94
 """Of the speed limits: the arm swings over by 4 % while it catches up with a reference that begins to move."""
-JOINT_SPEED_SHARE = 0.9
-"""Of the arm's own limits, what setpoints may ask of the joints."""
+JOINT_SPEED_SHARE = 0.75
+"""Of the arm's own limits, what setpoints may ask of the joints, which swing over by an eighth near singular poses."""
 OUTSIDE_MARGIN_M = 0.05
 """So far outside the workspace the measured tool may swing before it is a fault."""
 PUT_DOWN_M = 0.005

@@ -53,10 +53,9 @@ class Stage:
 
     cell: Cell
     file: Path
-    onlooker: BridgeClient
-    scoring: ScoringClient
     bridge: subprocess.Popen[str]
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[Seen]
+    scoring: ScoringClient = field(init=False)
 
     def since(self, stamp: float) -> list[Seen]:
         """What was seen after that robot time."""
@@ -155,25 +154,26 @@ def serve(file: Path, **environment: str) -> subprocess.Popen[str]:
 def await_serving(bridge: subprocess.Popen[str]) -> None:
     """Return when it serves; fail if it does not."""
     assert bridge.stdout is not None
-    assert "serving" in bridge.stdout.readline()
+    line = bridge.stdout.readline()
+    assert "serving" in line, line + bridge.stdout.read()
 
 
 @contextmanager
 def staged(cell: Cell, file: Path, **environment: str) -> Iterator[Stage]:
     """A bridge for a mock cell that is up, with an onlooker. environment: of the bridge."""
-    bridge = serve(file, **environment)
+    assert cell.scoring is not None
+    seen: list[Seen] = []
+    stage = Stage(cell, file, serve(file, **environment), seen)
     try:
-        await_serving(bridge)
-        assert cell.scoring is not None
-        seen: list[Seen] = []
+        await_serving(stage.bridge)
         with (
-            ScoringClient(cell.scoring) as scoring,
-            BridgeClient(cell, "onlooker", lambda state, status: seen.append(Seen(state.stamp, state, status))) as eye,
+            ScoringClient(cell.scoring) as stage.scoring,
+            BridgeClient(cell, "onlooker", lambda state, status: seen.append(Seen(state.stamp, state, status))),
         ):
-            yield Stage(cell, file, eye, scoring, bridge, seen)
+            yield stage
     finally:
-        bridge.terminate()
-        bridge.wait(15)
+        stage.bridge.terminate()  # which may be another by now
+        stage.bridge.wait(15)
 
 
 def with_limits(cell: Cell, file: Path, **limits: float) -> tuple[Cell, Path]:

@@ -1,0 +1,431 @@
+"""The fault matrix, what happens to the arm: reflexes, stops, packets, pushes, walls, loads, its hand, its bridge."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from contract.messages import GripperCommand, Setpoint
+from contract.poses import Pose, quat_from_axis_angle, quat_multiply
+from contract.tasks import LIFT_CUBE
+from robot_runtime.bridge_client import BridgeClient, BridgeFaulted, BridgeRefused
+from robot_runtime.franka import Arm, ArmFault
+from safety.limits import arm_limits
+
+from .matrix import Matrix
+from .stage import PERIOD, Seen, Stage, await_serving, lease, serve, staged, swing, with_limits
+
+pytestmark = pytest.mark.hil
+Disturb = Callable[[], float]
+SEEN_S = 0.01
+"""A reflex must be seen this soon; the bridge publishes every 5 ms."""
+
+
+def while_swinging(stage: Stage, client: BridgeClient, disturb: Disturb, seconds: float = 1.5) -> float:
+    """Robot time at which the disturbance acted on a swinging arm."""
+    acted: list[float] = []
+
+    def meddle(k: int, setpoint: Setpoint) -> Setpoint:
+        if k == 10:
+            acted.append(disturb())
+        return setpoint
+
+    swing(client, seconds, meddle)
+    return acted[0]
+
+
+def faults_within(
+    stage: Stage, client: BridgeClient, matrix: Matrix, row: str, name: str, limit_s: float, disturb: Disturb
+) -> None:
+    """The disturbance, made while the arm swings, latches that fault in time; cleared, the arm goes on."""
+    reactions = []
+    for _ in range(matrix.repeats):
+        stage.ready(client)
+        acted = while_swinging(stage, client, disturb)
+        reactions.append(stage.seconds_until_fault(name, acted))
+        client.stop()
+        with pytest.raises(BridgeRefused, match="recover|person"):
+            client.arm()
+        stage.scoring.calm()
+    matrix.note(row, name, limit_s, reactions)
+    stage.ready(client)
+    assert swing(client, 0.5)[-1].refused is None
+
+
+def test_a_reflex_is_seen_at_once_and_latches(stage: Stage, client: BridgeClient, matrix: Matrix) -> None:
+    faults_within(
+        stage, client, matrix, "reflex of the arm", "arm_reflex", SEEN_S,
+        lambda: stage.scoring.disturb("reflex", error="joint_velocity_violation"),
+    )  # fmt: skip
+
+
+def test_the_user_stop_stops_the_arm_and_only_a_person_who_has_released_it_clears_it(
+    stage: Stage, client: BridgeClient, matrix: Matrix
+) -> None:
+    reactions = []
+    for _ in range(matrix.repeats):
+        stage.ready(client)
+        pressed = while_swinging(stage, client, lambda: stage.scoring.disturb("user_stop", pressed=True))
+        reactions.append(stage.seconds_until_fault("user_stop", pressed))
+        client.stop()
+        with pytest.raises(BridgeRefused, match="A person has to look"):
+            client.recover()
+        with pytest.raises(BridgeRefused, match="release it"):
+            client.recover(by_person=True)
+        stage.scoring.disturb("user_stop", pressed=False)
+    matrix.note("user stop", "user_stop; cleared by a person, once released", 0.05, reactions)
+
+
+def test_packets_lost_below_the_limit_are_survived_and_above_it_stop_the_arm(
+    stage: Stage, client: BridgeClient, matrix: Matrix
+) -> None:
+    stage.ready(client)
+    lost = while_swinging(stage, client, lambda: stage.scoring.disturb("lose_packets", count=15))
+    assert all(row.fault is None for row in stage.since(lost))
+    matrix.note("15 control packets lost in a row", "nothing", 0.0, [0.0])
+    faults_within(
+        stage, client, matrix, "25 control packets lost in a row", "packets_lost", 0.05,
+        lambda: stage.scoring.disturb("lose_packets", count=25),
+    )  # fmt: skip
+
+
+def test_a_silent_robot_is_noticed_and_never_answered_for(
+    stage: Stage, client: BridgeClient, matrix: Matrix
+) -> None:
+    reactions = []
+    for _ in range(matrix.repeats):
+        stage.ready(client)
+        begun_s: list[float] = []
+
+        def silence(begun_s: list[float] = begun_s) -> float:
+            stamp = stage.scoring.disturb("silence", seconds=3.0)
+            begun_s.append(time.monotonic())
+            return stamp
+
+        with pytest.raises(BridgeFaulted):
+            while_swinging(stage, client, silence)
+        deadline = time.monotonic() + 10
+        while stage.seen[-1].fault is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert stage.seen[-1].fault in ("arm_silent", "arm_unreachable")
+        reactions.append(time.monotonic() - begun_s[0])
+        time.sleep(3.0)
+    matrix.note("robot silent for 3 s", "arm_silent or arm_unreachable", 2.5, reactions, clock="wall")
+
+
+def test_a_robot_that_restarts_is_noticed_and_connected_to_again(
+    stage: Stage, client: BridgeClient, matrix: Matrix
+) -> None:
+    reactions = []
+    for _ in range(matrix.repeats):
+        stage.ready(client)
+        begun_s: list[float] = []
+
+        def restart(begun_s: list[float] = begun_s) -> float:
+            stage.scoring.disturb("restart")
+            begun_s.append(time.monotonic())
+            return 0.0
+
+        with pytest.raises(BridgeFaulted):
+            while_swinging(stage, client, restart)
+        deadline = time.monotonic() + 10
+        while stage.seen[-1].fault is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        reactions.append(time.monotonic() - begun_s[0])
+        assert stage.seen[-1].fault in ("arm_silent", "arm_unreachable")
+        before = stage.seen[-1].stamp
+        client.recover(by_person=True)
+        assert client.latest().stamp >= before, "robot time runs on"
+    matrix.note("robot restarted", "arm_unreachable; recover connects again", 2.5, reactions, clock="wall")
+
+
+def test_a_second_controller_at_the_robot_does_not_disturb_the_first(
+    stage: Stage, client: BridgeClient, matrix: Matrix
+) -> None:
+    intruder = Arm(stage.cell.robot, stage.cell.gains, stage.cell.limits)
+
+    def intrude() -> float:
+        with pytest.raises(ArmFault):
+            intruder.connect()
+        return client.latest().stamp
+
+    stage.ready(client)
+    came = while_swinging(stage, client, intrude, 2.0)
+    assert all(row.fault is None for row in stage.since(came))
+    matrix.note("second FCI controller", "turned away; nothing", 0.0, [0.0])
+
+
+def test_a_bridge_that_is_killed_leaves_an_arm_that_stops_itself_and_a_new_one_takes_over(
+    stage: Stage, matrix: Matrix
+) -> None:
+    rests = []
+    for _ in range(matrix.repeats):
+        with BridgeClient(stage.cell, name="the test") as client:
+            lease(client)
+            stage.ready(client)
+            swing(client, 0.8)
+            killed = client.latest().stamp
+            stage.bridge.send_signal(signal.SIGKILL)
+            stage.bridge.wait()
+            deadline = time.monotonic() + 10
+            while (truth := stage.scoring.truth()).tool_speed_m_s > 0.02 or truth.stamp < killed + 0.05:
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+            rests.append(truth.stamp - killed)
+        stage.bridge = serve(stage.file)
+        await_serving(stage.bridge)
+        with BridgeClient(stage.cell, name="the test") as client:
+            lease(client)
+            stage.ready(client)
+            assert swing(client, 0.5)[-1].refused is None
+    matrix.note("bridge killed while moving", "the arm stops itself; a new bridge takes over", 0.5, rests)
+
+
+def test_a_bridge_starved_of_its_cpu_makes_no_jump(stage: Stage, client: BridgeClient, matrix: Matrix) -> None:
+    begun = stage.seen[-1].stamp
+
+    def starve() -> float:
+        stage.bridge.send_signal(signal.SIGSTOP)
+        time.sleep(0.3)
+        stage.bridge.send_signal(signal.SIGCONT)
+        return client.latest().stamp
+
+    while_swinging(stage, client, starve, 2.0)
+    rows = stage.since(begun)
+    assert max(row.speed_m_s for row in rows) < 1.06 * stage.cell.limits.speed_m_s
+    assert rows[-1].fault in (None, "packets_lost", "setpoints_stopped")
+    matrix.note("bridge starved of its CPU for 300 ms", "goes on, or the arm stops itself; no jump", 0.0, [0.0])
+
+
+Way = Callable[[Pose], Pose]
+
+
+def goals(client: BridgeClient, way: Way, ticks: int) -> list[tuple[str, ...]]:
+    """Setpoints, each made from the last that was executed; what was clipped of each. Ends at a fault."""
+    here, due = client.status().command_base_tcp, client.latest().stamp
+    notes = []
+    for k in range(ticks):
+        state = client.wait_until(due)
+        answer = client.send(Setpoint(state.stamp + PERIOD, k + 1, way(here), np.zeros(6)))
+        notes.append(answer.clipped)
+        if answer.refused is not None:
+            break
+        here = answer.pose_base_tcp
+        due += PERIOD
+    return notes
+
+
+def stay(here: Pose) -> Pose:
+    """Where it is."""
+    return here
+
+
+def by(x: float, y: float, z: float) -> Way:
+    """So much further each time, metres."""
+    return lambda here: Pose(here.position + [x, y, z], here.quaternion)
+
+
+def towards(position: np.ndarray, quaternion: np.ndarray | None = None) -> Way:
+    """A centimetre nearer each time, turned at once (the guard turns it gradually)."""
+
+    def way(here: Pose) -> Pose:
+        left = position - here.position
+        share = min(1.0, 0.011 / max(1e-9, float(np.linalg.norm(left))))
+        return Pose(here.position + share * left, here.quaternion if quaternion is None else quaternion)
+
+    return way
+
+
+@pytest.mark.parametrize("side", [1.0, -1.0])
+def test_a_joint_is_stopped_before_its_end_from_either_side(
+    stage: Stage, client: BridgeClient, matrix: Matrix, side: float
+) -> None:
+    """Turning the tool about its own axis drives joint 7; tests/safety has the other joints, from both sides."""
+
+    def turn(here: Pose) -> Pose:
+        turned = quat_multiply(quat_from_axis_angle(np.array([0.0, 0.0, side * 0.06])), here.quaternion)
+        return Pose(here.position, turned)
+
+    stage.ready(client)
+    notes = goals(client, turn, 110)
+    arm, q = arm_limits(stage.cell.robot.model), client.latest().q
+    assert any("joint 7 limit" in note for clipped in notes for note in clipped)
+    margin = min(arm.q_high[6] - q[6], q[6] - arm.q_low[6])
+    assert 0.5 * stage.cell.limits.joint_margin_rad < margin < 0.5
+    assert client.status().fault is None
+    end = "upper" if side < 0 else "lower"
+    matrix.note(f"joint limit approached, {end} end", "slows down, never reaches it", 0.0, [0.0])
+    client.move_home(LIFT_CUBE.start_q_rad)
+
+
+def test_a_singular_pose_is_approached_ever_more_slowly(stage: Stage, client: BridgeClient, matrix: Matrix) -> None:
+    """Stretched out to the far upper corner of the workspace, beyond what the arm reaches."""
+    stage.ready(client)
+    begun = stage.seen[-1].stamp
+    notes = goals(client, towards(np.array(stage.cell.workspace.high_m)), 100)
+    assert any("singular" in note or "limit" in note for clipped in notes for note in clipped)
+    assert client.status().fault is None
+    fastest = np.max([np.abs(row.state.dq) for row in stage.since(begun)], axis=0)
+    assert (fastest < arm_limits(stage.cell.robot.model).dq).all()
+    matrix.note("singular pose approached", "slows down; no joint faster than allowed", 0.0, [0.0])
+    client.move_home(LIFT_CUBE.start_q_rad)
+
+
+def test_the_workspace_is_not_left_by_setpoints(stage: Stage, client: BridgeClient, matrix: Matrix) -> None:
+    high = stage.cell.workspace.high_m[1]
+    stage.ready(client)
+    begun = stage.seen[-1].stamp
+    notes = goals(client, by(0.0, 0.012, 0.0), 50)
+    assert any("workspace" in note for note in notes[-1])
+    assert max(row.state.pose_base_tcp.position[1] for row in stage.since(begun)) < high + 0.005
+    matrix.note("workspace left by setpoints", "clipped to the wall", 0.0, [0.0])
+    client.move_home(LIFT_CUBE.start_q_rad)
+
+
+@contextmanager
+def with_higher_force_limits(stage: Stage) -> Iterator[tuple[Stage, BridgeClient]]:
+    """Another bridge for the same arm, whose force limits are so high that a push is stopped for what it does."""
+    stage.bridge.terminate()
+    stage.bridge.wait(15)
+    cell, file = with_limits(
+        stage.cell, stage.file, soft_force_n=90.0, hard_force_n=145.0, contact_force_n=199.0, contact_torque_nm=86.0
+    )
+    with staged(cell, file) as other, BridgeClient(cell, name="the test") as client:
+        lease(client)
+        yield other, client
+    stage.bridge = serve(stage.file)
+    await_serving(stage.bridge)
+
+
+def pushed(stage: Stage, matrix: Matrix, from_y: float, force_n: float, name: str, row: str) -> None:
+    """A push along y, from there, latches that fault within 50 ms of what the fault is about."""
+    wall, limit = stage.cell.workspace.high_m[1] + 0.05, 2 * stage.cell.limits.speed_m_s
+
+    def too_much(seen: Seen) -> bool:
+        if name == "left_workspace":
+            return bool(seen.state.pose_base_tcp.position[1] > wall)
+        return seen.speed_m_s > limit
+
+    reactions = []
+    with with_higher_force_limits(stage) as (other, client):
+        for _ in range(matrix.repeats):
+            other.ready(client)
+            goals(client, towards(np.array(LIFT_CUBE.start_position_m) + [0.0, from_y, 0.0]), 40)
+            begun = other.scoring.disturb("push", force_n=[0.0, force_n, 0.0], seconds=0.5)
+            goals(client, stay, 12)
+            cause = next(seen.stamp for seen in other.since(begun) if too_much(seen))
+            reactions.append(other.seconds_until_fault(name, cause - 1e-3))
+            other.scoring.calm()
+            client.stop()
+            client.recover(by_person=True)
+            client.move_home(LIFT_CUBE.start_q_rad)
+    matrix.note(row, name, 0.05, reactions)
+
+
+def test_a_push_out_of_the_workspace_stops_the_arm(stage: Stage, matrix: Matrix) -> None:
+    pushed(stage, matrix, 0.34, 140.0, "left_workspace", "pushed out of the workspace")
+
+
+def test_a_tool_too_fast_stops_the_arm(stage: Stage, matrix: Matrix) -> None:
+    pushed(stage, matrix, 0.0, 140.0, "overspeed", "tool too fast")
+
+
+def test_a_tool_that_is_pressed_is_not_pressed_harder_and_above_the_hard_limit_the_arm_stops(
+    stage: Stage, client: BridgeClient, matrix: Matrix
+) -> None:
+    stage.ready(client)
+    stage.scoring.disturb("push", force_n=[0.0, -25.0, 0.0], seconds=1.5)
+    client.wait_until(client.latest().stamp + 0.3)
+    notes = goals(client, by(0.0, 0.012, 0.0), 15)
+    assert any("force" in note for clipped in notes for note in clipped)
+    assert client.status().fault is None
+    stage.scoring.calm()
+    matrix.note("force above the soft limit", "not pressed harder, may be left", 0.0, [0.0])
+    faults_within(
+        stage, client, matrix, "force above the hard limit", "contact_force", 0.05,
+        lambda: stage.scoring.disturb("push", force_n=[0.0, 0.0, 36.0], seconds=1.0),
+    )  # fmt: skip
+
+
+def lift_the_cube(stage: Stage, client: BridgeClient) -> None:
+    """Go down around the cube, close, and lift it by 6 cm. The gripper is open."""
+    cube = stage.scoring.truth().pose_base_object
+    x_axis = cube.matrix()[:3, 0]
+    yaw = (np.arctan2(x_axis[1], x_axis[0]) + np.pi / 4) % (np.pi / 2) - np.pi / 4
+    turned = quat_multiply(quat_from_axis_angle(np.array([0.0, 0.0, yaw])), np.array(LIFT_CUBE.start_quaternion))
+    height = client.status().command_base_tcp.position[2]
+    goals(client, towards(np.array([*cube.position[:2], height]), turned), 40)
+    goals(client, towards(cube.position, turned), 40)
+    client.gripper(GripperCommand(True, 30.0))
+    goals(client, stay, 20)
+    goals(client, towards(cube.position + [0.0, 0.0, 0.06], turned), 25)
+
+
+def test_an_object_that_is_lost_while_carried_stops_the_arm_and_a_held_one_is_kept_off_the_table(
+    stage: Stage, client: BridgeClient, matrix: Matrix
+) -> None:
+    reactions = []
+    for seed in range(matrix.repeats):
+        stage.ready(client)
+        client.move_home(LIFT_CUBE.start_q_rad)
+        client.gripper(GripperCommand(False, 30.0))
+        while client.wait_until(client.latest().stamp + 0.05).gripper_width < 0.07:
+            pass
+        stage.scoring.reset(seed)
+        client.arm()
+        lift_the_cube(stage, client)
+        assert stage.scoring.truth().height_above_rest_m > 0.03
+        goals(client, by(0.0, 0.0, -0.011), 12)
+        assert client.status().command_base_tcp.position[2] > stage.cell.workspace.low_m[2] + 0.004
+        goals(client, by(0.0, 0.0, 0.011), 8)
+        taken = stage.scoring.disturb("take_object")
+        goals(client, stay, 12)
+        reactions.append(stage.seconds_until_fault("object_lost", taken))
+        client.recover(by_person=True)
+        client.gripper(GripperCommand(False, 30.0))
+    matrix.note("object lost while carried", "object_lost", 0.3, reactions)
+
+
+def test_a_gripper_that_tells_nothing_stops_the_arm(stage: Stage, client: BridgeClient, matrix: Matrix) -> None:
+    reactions = []
+    for _ in range(matrix.repeats):
+        stage.ready(client)
+        stuck = while_swinging(stage, client, lambda: stage.scoring.disturb("gripper_stuck", seconds=2.5), 2.2)
+        reactions.append(stage.seconds_until_fault("gripper_silent", stuck))
+        stage.scoring.calm()
+        client.wait_until(client.latest().stamp + 0.5)
+    matrix.note("gripper times out", "gripper_silent", 1.2, reactions)
+
+
+def test_a_load_nobody_told_of_keeps_the_arm_from_being_armed(
+    stage: Stage, client: BridgeClient, matrix: Matrix
+) -> None:
+    client.stop()
+    stage.scoring.disturb("payload", mass_kg=1.0)
+    client.wait_until(client.latest().stamp + 1.0)
+    with pytest.raises(BridgeRefused, match="At rest the tool feels"):
+        client.arm()
+    assert client.status().fault is not None
+    stage.scoring.calm()
+    client.wait_until(client.latest().stamp + 1.0)
+    with pytest.raises(BridgeRefused, match="A person has to look"):
+        client.recover()
+    matrix.note("wrong payload", "wrong_payload; not armed", 0.0, [0.0])
+
+
+def test_a_drive_home_from_far_away_begins_by_rising(stage: Stage, client: BridgeClient) -> None:
+    stage.ready(client)
+    goals(client, by(0.0, 0.0, -0.012), 15)
+    goals(client, stay, 8)
+    low = client.latest().pose_base_tcp.position[2]
+    begun = stage.seen[-1].stamp
+    client.move_home(LIFT_CUBE.start_q_rad)
+    heights = [row.state.pose_base_tcp.position[2] for row in stage.since(begun)]
+    assert min(heights) > low - 0.005
+
+
