@@ -1,4 +1,4 @@
-"""A stage for faults: a mock cell, its bridge, an onlooker that times what happens; and how a client swings the arm."""
+"""A stage for faults: a mock cell, its bridge, and an onlooker that times what happens."""
 
 from __future__ import annotations
 
@@ -13,21 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
-from contract.messages import RobotState, Setpoint
-from contract.poses import Pose
+from contract.messages import RobotState
 from contract.tasks import LIFT_CUBE
-from robot_runtime.bridge_client import BridgeClient, BridgeFaulted, BridgeRefused
+from robot_runtime.bridge_client import BridgeClient, BridgeRefused
 from robot_runtime.cell import Cell
 from robot_runtime.mock_cell.scoring import ScoringClient
-from robot_runtime.wire import BridgeStatus, Executed
+from robot_runtime.wire import BridgeStatus
 
 ROOT = Path(__file__).resolve().parents[2]
 HASH, PERIOD = LIFT_CUBE.contract_hash(), LIFT_CUBE.period_s
-SWING_M, SWING_S = 0.08, 3.2
 _PATIENCE_S = 60.0
 """Wall time; robot time may pass much more slowly."""
-
-Meddle = Callable[[int, Setpoint], Setpoint | None]
 
 
 @dataclass(frozen=True)
@@ -105,27 +101,6 @@ class Stage:
         if np.abs(client.latest().q - LIFT_CUBE.start_q_rad).max() > 0.1:
             client.move_home(LIFT_CUBE.start_q_rad)
         client.arm()
-
-
-def swing(
-    client: BridgeClient, seconds: float, meddle: Meddle = lambda k, setpoint: setpoint, first: int = 1
-) -> list[Executed]:
-    """Setpoints to and fro for that long, until a fault. meddle: may change one, or send none, or disturb the cell."""
-    begun = client.latest().stamp
-    centre = client.status().command_base_tcp
-    answers = []
-    for k in range(round(seconds / PERIOD)):
-        state = client.wait_until(begun + k * PERIOD)
-        t = state.stamp + PERIOD - begun
-        position = centre.position + [0.0, SWING_M * np.sin(2 * np.pi * t / SWING_S), 0.0]
-        asked = meddle(k, Setpoint(state.stamp + PERIOD, first + k, Pose(position, centre.quaternion), np.zeros(6)))
-        if asked is not None:
-            answers.append(client.send(asked))
-        try:
-            client.check()
-        except BridgeFaulted:
-            break
-    return answers
 
 
 def lease(client: BridgeClient) -> None:

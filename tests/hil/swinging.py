@@ -11,7 +11,8 @@ from contract.messages import Setpoint
 from contract.tasks import LIFT_CUBE
 from robot_runtime.bridge_client import BridgeClient
 from robot_runtime.cell import load_cell
-from tests.hil.stage import lease, swing
+from robot_runtime.motions import swing
+from tests.hil.stage import lease
 
 
 def main() -> None:

@@ -20,11 +20,12 @@ from contract.messages import GripperCommand, Setpoint
 from contract.poses import Pose
 from robot_runtime import wire
 from robot_runtime.bridge_client import BridgeClient, BridgeLost, BridgeRefused
+from robot_runtime.motions import Meddle, swing
 from robot_runtime.wire import Executed
 
 from .matrix import Matrix
 from .proxy import Wire
-from .stage import HASH, PERIOD, ROOT, Meddle, Stage, await_serving, lease, serve, staged, swing
+from .stage import HASH, PERIOD, ROOT, Stage, await_serving, lease, serve, staged
 
 pytestmark = pytest.mark.hil
 HOLD_S, REST_S = 0.15, 0.5

@@ -15,10 +15,12 @@ from contract.poses import Pose, quat_from_axis_angle, quat_multiply
 from contract.tasks import LIFT_CUBE
 from robot_runtime.bridge_client import BridgeClient, BridgeFaulted, BridgeRefused
 from robot_runtime.franka import Arm, ArmFault
+from robot_runtime.motions import Mover, by, follow, stay, swing, towards
+from robot_runtime.wire import Executed
 from safety.limits import arm_limits
 
 from .matrix import Matrix
-from .stage import PERIOD, Seen, Stage, await_serving, lease, serve, staged, swing, with_limits
+from .stage import Seen, Stage, await_serving, lease, serve, staged, with_limits
 
 pytestmark = pytest.mark.hil
 Disturb = Callable[[], float]
@@ -94,9 +96,7 @@ def test_packets_lost_below_the_limit_are_survived_and_above_it_stop_the_arm(
     )  # fmt: skip
 
 
-def test_a_silent_robot_is_noticed_and_never_answered_for(
-    stage: Stage, client: BridgeClient, matrix: Matrix
-) -> None:
+def test_a_silent_robot_is_noticed_and_never_answered_for(stage: Stage, client: BridgeClient, matrix: Matrix) -> None:
     reactions = []
     for _ in range(matrix.repeats):
         stage.ready(client)
@@ -202,43 +202,9 @@ def test_a_bridge_starved_of_its_cpu_makes_no_jump(stage: Stage, client: BridgeC
     matrix.note("bridge starved of its CPU for 300 ms", "goes on, or the arm stops itself; no jump", 0.0, [0.0])
 
 
-Way = Callable[[Pose], Pose]
-
-
-def goals(client: BridgeClient, way: Way, ticks: int) -> list[tuple[str, ...]]:
-    """Setpoints, each made from the last that was executed; what was clipped of each. Ends at a fault."""
-    here, due = client.status().command_base_tcp, client.latest().stamp
-    notes = []
-    for k in range(ticks):
-        state = client.wait_until(due)
-        answer = client.send(Setpoint(state.stamp + PERIOD, k + 1, way(here), np.zeros(6)))
-        notes.append(answer.clipped)
-        if answer.refused is not None:
-            break
-        here = answer.pose_base_tcp
-        due += PERIOD
-    return notes
-
-
-def stay(here: Pose) -> Pose:
-    """Where it is."""
-    return here
-
-
-def by(x: float, y: float, z: float) -> Way:
-    """So much further each time, metres."""
-    return lambda here: Pose(here.position + [x, y, z], here.quaternion)
-
-
-def towards(position: np.ndarray, quaternion: np.ndarray | None = None) -> Way:
-    """A centimetre nearer each time, turned at once (the guard turns it gradually)."""
-
-    def way(here: Pose) -> Pose:
-        left = position - here.position
-        share = min(1.0, 0.011 / max(1e-9, float(np.linalg.norm(left))))
-        return Pose(here.position + share * left, here.quaternion if quaternion is None else quaternion)
-
-    return way
+def clipped_in(answers: list[Executed]) -> str:
+    """Everything that was clipped, and why."""
+    return "; ".join(note for answer in answers for note in answer.clipped)
 
 
 @pytest.mark.parametrize("side", [1.0, -1.0])
@@ -252,9 +218,9 @@ def test_a_joint_is_stopped_before_its_end_from_either_side(
         return Pose(here.position, turned)
 
     stage.ready(client)
-    notes = goals(client, turn, 110)
+    clipped = clipped_in(follow(client, turn, 110))
     arm, q = arm_limits(stage.cell.robot.model), client.latest().q
-    assert any("joint 7 limit" in note for clipped in notes for note in clipped)
+    assert "joint 7 limit" in clipped
     margin = min(arm.q_high[6] - q[6], q[6] - arm.q_low[6])
     assert 0.5 * stage.cell.limits.joint_margin_rad < margin < 0.5
     assert client.status().fault is None
@@ -267,8 +233,8 @@ def test_a_singular_pose_is_approached_ever_more_slowly(stage: Stage, client: Br
     """Stretched out to the far upper corner of the workspace, beyond what the arm reaches."""
     stage.ready(client)
     begun = stage.seen[-1].stamp
-    notes = goals(client, towards(np.array(stage.cell.workspace.high_m)), 100)
-    assert any("singular" in note or "limit" in note for clipped in notes for note in clipped)
+    clipped = clipped_in(follow(client, towards(np.array(stage.cell.workspace.high_m)), 100))
+    assert "singular" in clipped or "limit" in clipped
     assert client.status().fault is None
     fastest = np.max([np.abs(row.state.dq) for row in stage.since(begun)], axis=0)
     assert (fastest < arm_limits(stage.cell.robot.model).dq).all()
@@ -280,8 +246,7 @@ def test_the_workspace_is_not_left_by_setpoints(stage: Stage, client: BridgeClie
     high = stage.cell.workspace.high_m[1]
     stage.ready(client)
     begun = stage.seen[-1].stamp
-    notes = goals(client, by(0.0, 0.012, 0.0), 50)
-    assert any("workspace" in note for note in notes[-1])
+    assert "workspace" in clipped_in(follow(client, by(0.0, 0.012, 0.0), 50)[-1:])
     assert max(row.state.pose_base_tcp.position[1] for row in stage.since(begun)) < high + 0.005
     matrix.note("workspace left by setpoints", "clipped to the wall", 0.0, [0.0])
     client.move_home(LIFT_CUBE.start_q_rad)
@@ -315,9 +280,10 @@ def pushed(stage: Stage, matrix: Matrix, from_y: float, force_n: float, name: st
     with with_higher_force_limits(stage) as (other, client):
         for _ in range(matrix.repeats):
             other.ready(client)
-            goals(client, towards(np.array(LIFT_CUBE.start_position_m) + [0.0, from_y, 0.0]), 40)
+            move = Mover(client)
+            move(towards(np.array(LIFT_CUBE.start_position_m) + [0.0, from_y, 0.0]), 40)
             begun = other.scoring.disturb("push", force_n=[0.0, force_n, 0.0], seconds=0.5)
-            goals(client, stay, 12)
+            move(stay, 12)
             cause = next(seen.stamp for seen in other.since(begun) if too_much(seen))
             reactions.append(other.seconds_until_fault(name, cause - 1e-3))
             other.scoring.calm()
@@ -341,8 +307,7 @@ def test_a_tool_that_is_pressed_is_not_pressed_harder_and_above_the_hard_limit_t
     stage.ready(client)
     stage.scoring.disturb("push", force_n=[0.0, -25.0, 0.0], seconds=1.5)
     client.wait_until(client.latest().stamp + 0.3)
-    notes = goals(client, by(0.0, 0.012, 0.0), 15)
-    assert any("force" in note for clipped in notes for note in clipped)
+    assert "force" in clipped_in(follow(client, by(0.0, 0.012, 0.0), 15))
     assert client.status().fault is None
     stage.scoring.calm()
     matrix.note("force above the soft limit", "not pressed harder, may be left", 0.0, [0.0])
@@ -350,20 +315,6 @@ def test_a_tool_that_is_pressed_is_not_pressed_harder_and_above_the_hard_limit_t
         stage, client, matrix, "force above the hard limit", "contact_force", 0.05,
         lambda: stage.scoring.disturb("push", force_n=[0.0, 0.0, 36.0], seconds=1.0),
     )  # fmt: skip
-
-
-def lift_the_cube(stage: Stage, client: BridgeClient) -> None:
-    """Go down around the cube, close, and lift it by 6 cm. The gripper is open."""
-    cube = stage.scoring.truth().pose_base_object
-    x_axis = cube.matrix()[:3, 0]
-    yaw = (np.arctan2(x_axis[1], x_axis[0]) + np.pi / 4) % (np.pi / 2) - np.pi / 4
-    turned = quat_multiply(quat_from_axis_angle(np.array([0.0, 0.0, yaw])), np.array(LIFT_CUBE.start_quaternion))
-    height = client.status().command_base_tcp.position[2]
-    goals(client, towards(np.array([*cube.position[:2], height]), turned), 40)
-    goals(client, towards(cube.position, turned), 40)
-    client.gripper(GripperCommand(True, 30.0))
-    goals(client, stay, 20)
-    goals(client, towards(cube.position + [0.0, 0.0, 0.06], turned), 25)
 
 
 def test_an_object_that_is_lost_while_carried_stops_the_arm_and_a_held_one_is_kept_off_the_table(
@@ -378,13 +329,14 @@ def test_an_object_that_is_lost_while_carried_stops_the_arm_and_a_held_one_is_ke
             pass
         stage.scoring.reset(seed)
         client.arm()
-        lift_the_cube(stage, client)
+        move = Mover(client)
+        move.lift(stage.scoring.truth().pose_base_object)
         assert stage.scoring.truth().height_above_rest_m > 0.03
-        goals(client, by(0.0, 0.0, -0.011), 12)
+        move(by(0.0, 0.0, -0.011), 12)
         assert client.status().command_base_tcp.position[2] > stage.cell.workspace.low_m[2] + 0.004
-        goals(client, by(0.0, 0.0, 0.011), 8)
+        move(by(0.0, 0.0, 0.011), 8)
         taken = stage.scoring.disturb("take_object")
-        goals(client, stay, 12)
+        move(stay, 12)
         reactions.append(stage.seconds_until_fault("object_lost", taken))
         client.recover(by_person=True)
         client.gripper(GripperCommand(False, 30.0))
@@ -420,12 +372,11 @@ def test_a_load_nobody_told_of_keeps_the_arm_from_being_armed(
 
 def test_a_drive_home_from_far_away_begins_by_rising(stage: Stage, client: BridgeClient) -> None:
     stage.ready(client)
-    goals(client, by(0.0, 0.0, -0.012), 15)
-    goals(client, stay, 8)
+    move = Mover(client)
+    move(by(0.0, 0.0, -0.012), 15)
+    move(stay, 8)
     low = client.latest().pose_base_tcp.position[2]
     begun = stage.seen[-1].stamp
     client.move_home(LIFT_CUBE.start_q_rad)
     heights = [row.state.pose_base_tcp.position[2] for row in stage.since(begun)]
     assert min(heights) > low - 0.005
-
-
