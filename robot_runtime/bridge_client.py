@@ -77,6 +77,13 @@ class BridgeClient:
         self._session = reply["session"]
         self.latest()
 
+    @property
+    def session(self) -> str:
+        """What proves on the wire that this client holds the lease. Raises BridgeRefused before `connect`."""
+        if self._session is None:
+            raise BridgeRefused("There is no session before connect().")
+        return self._session
+
     # --- state ----------------------------------------------------------------------------------------------------
 
     def latest(self) -> RobotState:

@@ -43,6 +43,7 @@ class ArmState:
     """What the arm measured at one instant, in the contract's frames and units (see contract.messages.RobotState).
 
     jacobian: of the tool, base frame, linear rows first. Shape: (6, 7)
+    torque_asked_nm: what the arm was last told, gravity not included. Shape: (7,)
     user_stopped: the user stop is pressed. packets_heard: share of our last 100 control packets that the arm got.
     """
 
@@ -53,6 +54,7 @@ class ArmState:
     v_base_tcp: np.ndarray
     wrench_base: np.ndarray
     jacobian: np.ndarray
+    torque_asked_nm: np.ndarray
     user_stopped: bool
     packets_heard: float
 
@@ -104,6 +106,7 @@ class Arm:
             v_base_tcp=jacobian @ dq,
             wrench_base=np.array(state.O_F_ext_hat_K),
             jacobian=np.array(jacobian),
+            torque_asked_nm=np.array(state.tau_J_d),
             user_stopped=state.robot_mode == franky.RobotMode.UserStopped,
             packets_heard=state.control_command_success_rate,
         )
