@@ -49,6 +49,22 @@ class Referee:
         self._data.qvel[self._dof : self._dof + 6] = 0.0
         self.reset_stamp, self._still_since, self.success_stamp = stamp, None, None
 
+    def restart(self) -> None:
+        """Robot time begins at zero again."""
+        self.reset_stamp, self._still_since, self.success_stamp = 0.0, None, None
+
+    def move_cube(self, xy: np.ndarray, on_table: bool = False) -> None:
+        """Puts the cube over that point (2,), at rest: as it is, or upright on the table."""
+        self._data.qpos[self._qpos : self._qpos + 2] = xy
+        if on_table:
+            self._data.qpos[self._qpos + 2 : self._qpos + 7] = (self._rest_height_m, 1.0, 0.0, 0.0, 0.0)
+        self._data.qvel[self._dof : self._dof + 6] = 0.0
+
+    @property
+    def cube_xy(self) -> np.ndarray:
+        """Where the cube is over the table. Shape: (2,)"""
+        return self._data.qpos[self._qpos : self._qpos + 2].copy()
+
     def watch(self, stamp: float) -> None:
         """After each step: notes the first time the cube has been high enough and still for long enough."""
         if self.success_stamp is not None:
