@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -28,9 +29,10 @@ _PATIENCE_S = 60.0
 
 @dataclass(frozen=True)
 class Seen:
-    """One published state: robot time, m/s of the tool, and what the bridge said with it."""
+    """One published state: robot time, wall time of its arrival, and what the bridge said with it."""
 
     stamp: float
+    wall_s: float
     state: RobotState
     status: BridgeStatus
 
@@ -80,6 +82,15 @@ class Stage:
         assert self.seen[-1].fault == name, self.seen[-1].status.fault
         return seconds
 
+    def wall_seconds_until_fault(self, since_s: float) -> tuple[str, float]:
+        """Which fault came after that wall time, and how long after: for when robot time stands still."""
+        while time.monotonic() < since_s + 10.0:
+            for row in self.seen:
+                if row.wall_s > since_s and row.fault is not None:
+                    return row.fault, row.wall_s - since_s
+            time.sleep(0.01)
+        raise AssertionError("no fault within 10 s")
+
     def seconds_until_rest(self, since: float, within_s: float = 10.0) -> float:
         """Robot time from `since` until the tool stood still, for 0.2 s at least."""
         self.seconds_until(lambda row: row.stamp > since + 0.3, since, _PATIENCE_S)
@@ -94,8 +105,9 @@ class Stage:
 
     def ready(self, client: BridgeClient) -> None:
         """Nothing disturbed, nothing latched, armed at the start pose."""
-        getattr(self.scoring, "calm", lambda: None)()
-        client.stop()
+        self.scoring.calm()
+        with contextlib.suppress(BridgeFaulted):  # of an arm that is gone, which `recover` finds again
+            client.stop()
         if client.status().fault is not None:
             client.recover(by_person=True)
         if np.abs(client.latest().q - LIFT_CUBE.start_q_rad).max() > 0.1:
@@ -139,11 +151,15 @@ def staged(cell: Cell, file: Path, **environment: str) -> Iterator[Stage]:
     assert cell.scoring is not None
     seen: list[Seen] = []
     stage = Stage(cell, file, serve(file, **environment), seen)
+
+    def see(state: RobotState, status: BridgeStatus) -> None:
+        seen.append(Seen(state.stamp, time.monotonic(), state, status))
+
     try:
         await_serving(stage.bridge)
         with (
             ScoringClient(cell.scoring) as stage.scoring,
-            BridgeClient(cell, "onlooker", lambda state, status: seen.append(Seen(state.stamp, state, status))),
+            BridgeClient(cell, "onlooker", see),
         ):
             yield stage
     finally:
