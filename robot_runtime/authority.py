@@ -14,9 +14,8 @@ import numpy as np
 
 from contract.messages import GripperCommand, RobotState, Setpoint
 from contract.poses import Pose
-from robot_runtime import wire
 from robot_runtime.cell import Cell
-from robot_runtime.flight_recorder import FlightRecorder
+from robot_runtime.flight_recorder import Decision, FlightRecorder
 from robot_runtime.franka import Arm, ArmFault, ArmState
 from robot_runtime.gripper import Gripper, GripperUnreachable
 from robot_runtime.reference import LEAD_S, ReferenceLimits, SmoothReference
@@ -52,8 +51,8 @@ class Authority:
         self._cell = cell
         self._machine = ModeMachine()
         self._counters = Counters()
-        self._recorder = FlightRecorder(cell.flight_records_folder)
-        self._dumped = True
+        self._recorder = FlightRecorder(cell)
+        self._recorded: LatchedFault | None = None
         self._limits = guard_limits(cell, 0.05)
         self._homing_q: np.ndarray | None = None
         self._homing_goal = np.zeros(7)
@@ -96,7 +95,7 @@ class Authority:
         return BridgeStatus(
             mode=self._machine.mode,
             fault=self._machine.fault,
-            counters=self._counters,
+            counters=replace(self._counters, records_lost=self._recorder.lost),
             command_base_tcp=self._trail.previous.pose_base_tcp,
             reference_base_tcp=self._reference.reference.pose_base_tcp,
             commander=commander,
@@ -110,6 +109,7 @@ class Authority:
 
     def tick(self) -> None:
         """Read the arm, judge silence, move the reference on. Never raises for what the arm does."""
+        began_s = time.perf_counter()
         try:
             if not self._lost:
                 self._look()
@@ -117,11 +117,11 @@ class Authority:
                 self._act()
         except ArmFault as fault:
             self._fail(fault)
-        if self._machine.mode == "faulted" and not self._dumped:
-            self._dumped = True
-            assert self._machine.fault is not None
-            record = self._recorder.dump(self._machine.fault.name)
-            print(f"fault: {self._machine.fault.cause} Recorded in {record}.", flush=True)
+        latched = self._machine.fault
+        if latched is not None and latched is not self._recorded and self._machine.mode == "faulted":
+            self._recorded = latched
+            self._recorder.dump(latched)
+        self._recorder.busy_s = time.perf_counter() - began_s
 
     def _look(self) -> None:
         """Read the arm and check that what it does is what it should."""
@@ -132,7 +132,8 @@ class Authority:
             raise ArmFault("arm_silent", f"The arm has sent no new state for {SILENT_ARM_S} s.")
         self._now, self._arm_state = arm.stamp, arm
         self._state = self._contract_state()
-        self._recorder.state(self._state, self._reference.reference.pose_base_tcp)
+        command = self._trail.previous.pose_base_tcp
+        self._recorder.turn(self._state, self._reference.reference, command, self._machine.mode)
         if self._machine.in_motion:
             speed = float(np.linalg.norm(arm.v_base_tcp[:3]))
             self._count(peak_speed_m_s=max(self._counters.peak_speed_m_s, speed))
@@ -231,6 +232,7 @@ class Authority:
         arm = self._arm_state
         measured = Measured(arm.pose_base_tcp, arm.q, arm.jacobian, arm.wrench_base[:3])
         verdict = judge(self._limits, asked, self._trail, measured, self._now)
+        self._recorder.decision(Decision(self._limits, asked, self._trail, measured, self._now, verdict))
         if verdict.refusal is not None:
             if verdict.refusal.latches:
                 self.trip(verdict.refusal.name, verdict.refusal.cause)
@@ -243,7 +245,6 @@ class Authority:
             + bool(violations(self._limits, executed, self._trail, measured, self._now)),
         )
         answer = Executed(asked.sequence, self._now, executed.pose_base_tcp, clipped=verdict.clipped)
-        self.note("setpoint", {"asked": wire.setpoint_to_wire(asked), "executed": wire.executed_to_wire(answer)})
         self._to("moving")
         # Silence is counted from when the setpoint was meant, never from later than now.
         self._told_s = min(executed.stamp, self._now)
@@ -319,7 +320,6 @@ class Authority:
                 at_rest = True
         self._machine.trip(name, cause, self._now, at_rest)
         self._count(faults=self._counters.faults + 1)
-        self._dumped = False
 
     def close(self) -> None:
         """Let go of arm and gripper."""
