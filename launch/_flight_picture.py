@@ -54,7 +54,8 @@ def _draw(record: FlightRecord, last_s: float, file: Any, kind: str) -> None:
         6, 1, figsize=(12, 13), sharex=True, height_ratios=heights, layout="constrained", squeeze=True
     )
     zero = record.fault.stamp
-    rows = record.turns["stamp"][:, 0] > record.turns["stamp"][-1:, 0] - last_s if len(record.turns["stamp"]) else []
+    stamps = record.turns["stamp"][:, 0]
+    rows = stamps > stamps.max(initial=0.0) - last_s
     turns = {name: column[rows] for name, column in record.turns.items()}
     t = turns["stamp"][:, 0] - zero
     drawn = _modes, _positions, _speeds, _lead, _forces_and_gripper, _loop
