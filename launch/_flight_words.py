@@ -79,6 +79,8 @@ def _told(record: FlightRecord) -> Iterable[tuple[float, str, str]]:
             before, believed = believed, f"{event.detail['name']}{', held' if event.detail['held'] else ''}"
             if believed != before:
                 yield event.stamp, "seen", believed
+        elif event.kind == "fault":
+            yield event.stamp, "fault", f"{event.detail['name']}: {event.detail['cause']}"
         elif event.kind == "mode":
             yield event.stamp, f"→ {event.detail}", ""
         else:

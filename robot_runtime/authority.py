@@ -228,7 +228,9 @@ class Authority:
         self._count(setpoints=self._counters.setpoints + 1)
         if self._machine.mode not in ("armed", "moving", "holding"):
             fault = self._machine.fault
-            return self._refused(asked, fault.cause if fault is not None else f"The arm is {self._machine.mode}.")
+            why = fault.cause if fault is not None else f"The arm is {self._machine.mode}."
+            self.note("refused", why)
+            return self._refused(asked, why)
         arm = self._arm_state
         measured = Measured(arm.pose_base_tcp, arm.q, arm.jacobian, arm.wrench_base[:3])
         verdict = judge(self._limits, asked, self._trail, measured, self._now)
@@ -257,7 +259,6 @@ class Authority:
 
     def _refused(self, asked: Setpoint, why: str) -> Executed:
         self._count(refused=self._counters.refused + 1)
-        self.note("refused", why)
         return Executed(asked.sequence, self._now, self._trail.previous.pose_base_tcp, refused=why)
 
     def move_gripper(self, command: GripperCommand) -> None:
