@@ -26,6 +26,7 @@ def summary(record: FlightRecord) -> list[str]:
         f"record   cell '{record.header['cell']}' ({record.header['robot']}), {record.header['written'][:19]} UTC,"
         f" {covered_s:.1f} s in {len(stamps)} turns",
         f"setpoint {_setpoints(record.decisions)}",
+        f"sight    {_sight(record)}",
         f"loop     {_loop(record)}",
         f"replay   {verdict_on_replay(record)}",
         "",
@@ -45,6 +46,17 @@ def _setpoints(decisions: list[Decision]) -> str:
 def _counted(count: int, what: str, by: Counter[str]) -> str:
     parts = ", ".join(f"{name} {n}" for name, n in by.most_common())
     return f"{count} {what}" + (f" ({parts})" if parts else "")
+
+
+def _sight(record: FlightRecord) -> str:
+    """Where the policy last believed the object to be before the fault."""
+    before = [e for e in record.events if e.kind == "seen" and e.stamp <= record.fault.stamp]
+    if not before:
+        return "no object was seen, or no policy ran"
+    seen = before[-1].detail
+    where = ", ".join(f"{x:.3f}" for x in seen["pose"][:3])
+    age_s = before[-1].stamp - seen["stamp"]
+    return f"{seen['name']} at {where} m{', held' if seen['held'] else ''}, {age_s:.2f} s old when last used"
 
 
 def _loop(record: FlightRecord) -> str:

@@ -40,6 +40,8 @@ REFERENCE_SPEED_SHARE = 0.94
 """Of the speed limits: the arm swings over by 4 % while it catches up with a reference that begins to move."""
 JOINT_SPEED_SHARE = 0.9
 """Of the arm's own limits, what setpoints may ask of the joints."""
+RECORD_WITHIN_S = 0.7
+"""A fault's record waits no longer for the arm to come to rest."""
 OUTSIDE_MARGIN_M = 0.05
 """So far outside the workspace the measured tool may swing before it is a fault."""
 
@@ -118,7 +120,8 @@ class Authority:
         except ArmFault as fault:
             self._fail(fault)
         latched = self._machine.fault
-        if latched is not None and latched is not self._recorded and self._machine.mode == "faulted":
+        waited = latched is not None and self._now - latched.stamp > RECORD_WITHIN_S
+        if latched is not None and latched is not self._recorded and (waited or self._machine.mode == "faulted"):
             self._recorded = latched
             self._recorder.dump(latched)
         self._recorder.busy_s = time.perf_counter() - began_s

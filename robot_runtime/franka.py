@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from contract.poses import Pose
-from robot_runtime.arm_report import REPORT_S, ArmReport, joint_limits
+from robot_runtime.arm_report import REPORT_S, ArmReport, ReportedLimits, joint_limits
 from robot_runtime.cell import Gains, MotionLimits, RobotSettings
 from robot_runtime.reference import Reference
 from safety.limits import TORQUE_RATE_NM_PER_MS, arm_limits
@@ -222,8 +222,18 @@ class Arm:
                 tool_off_rad=off_rad,
                 force_base=np.mean(forces, axis=0),
                 speed_rad_s=float(np.abs(state.dq).max()),
-                limits=joint_limits(robot.model_urdf) if hasattr(robot, "model_urdf") else None,
+                limits=self._told_limits(robot),
             )
+
+    @staticmethod
+    def _told_limits(robot: Any) -> ReportedLimits | None:
+        """The joint limits in the arm's own description, which an FCI 5 does not have."""
+        import franky
+
+        try:
+            return joint_limits(robot.model_urdf)
+        except (AttributeError, RuntimeError, franky.Exception):
+            return None
 
     def close(self) -> None:
         """Give the connection back."""

@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-from preflight.finding import Finding, bad, good, not_needed
+from preflight.finding import Finding, bad, failed, good, not_needed
 from preflight.machine import Bridge, stands_here
 from robot_runtime.arm_report import ArmReport
 from robot_runtime.bridge_client import BridgeClient
@@ -99,9 +99,11 @@ def directly(cell: Cell) -> Iterator[Finding]:
         if fault.name == "arm_version":
             do = "Install the franky wheel for this robot's server version (a Panda speaks FCI 5, an FR3 10)"
             yield bad("FCI", str(fault), do)
-        else:
+        elif fault.name == "arm_unreachable":
             do = "Activate FCI in Desk, and end every other program that uses it"
             yield bad("FCI", f"no arm answers at {cell.robot.address}", do)
+        else:
+            yield failed("FCI", fault)
         return
     yield good(
         "FCI", f"franky-control {version('franky-control')} and the arm at {cell.robot.address} speak one version"

@@ -103,6 +103,17 @@ def test_the_doctor_passes_a_healthy_cell_and_asks_the_bridge_that_has_the_arm(s
     assert "Hz by its own stamps" in done.stdout
 
 
+def test_the_doctor_starts_a_mock_cell_that_does_not_run_and_asks_the_arm_itself(tmp_path: Path) -> None:
+    _, file = write_free_cell(tmp_path, "asleep")
+    done = subprocess.run(
+        [sys.executable, ROOT / "launch" / "doctor.py", "--cell", file], capture_output=True, text=True, timeout=90
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for words in ("started: robot", "idle, brakes open", "0.0 N on the tool", "lies inside what the arm reports"):
+        assert words in done.stdout
+    assert "✗" not in done.stdout
+
+
 def test_a_camera_of_another_serial_is_one_red_line(served: Served, tmp_path: Path) -> None:
     other = dataclasses.replace(served.cell, camera=dataclasses.replace(served.cell.camera, serial="000000000042"))
     other.write(tmp_path / "other.yaml")
@@ -148,6 +159,7 @@ def test_a_fault_is_recorded_replays_bit_for_bit_and_is_drawn(served: Served, tm
         assert done.returncode == 0, done.stderr
         assert str(path) in done.stdout
         assert "12 of 12 decisions replay bit for bit." in done.stdout
+        assert "cube at 0.500, 0.000, 0.020 m, 0.10 s old when last used" in done.stdout
         assert "Setpoint 12 holds a number that is not finite." in done.stdout
     assert "12 of 12" in page.read_text()
     assert picture.read_bytes().startswith(b"\x89PNG")
