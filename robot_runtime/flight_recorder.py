@@ -115,8 +115,8 @@ class FlightRecorder:
             self._block, self._filled = np.empty_like(self._block), 0
 
     def event(self, stamp: float, kind: str, detail: Any) -> None:
-        """Add one event at robot time `stamp`; `detail` is made of plain types."""
-        self._events.append(json.dumps({"stamp": stamp, "kind": kind, "detail": detail}).encode())
+        """Add one event at robot time `stamp`; `detail` is made of plain types, anything else becomes text."""
+        self._events.append(json.dumps({"stamp": stamp, "kind": kind, "detail": detail}, default=str).encode())
 
     def decision(self, decision: Decision) -> None:
         """Add one judgement of the guard."""
@@ -141,9 +141,10 @@ class FlightRecorder:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write(path, members(header, np.concatenate(rows), events, decisions))
-        except OSError as error:
+        except Exception as error:  # nobody asks the thread how it went: whatever it is must be said here
             self.lost += 1
-            why = f"Not recorded: {error.strerror or error} in {self.folder}; make room there."
+            reason = error.strerror if isinstance(error, OSError) else repr(error)
+            why = f"Not recorded: {reason} in {self.folder}; make room there."
             print(f"fault: {fault.cause} {why}", flush=True)
         else:
             print(f"fault: {fault.cause} Recorded in {path}.", flush=True)

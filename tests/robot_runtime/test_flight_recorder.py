@@ -112,12 +112,16 @@ def test_a_dump_holds_the_turns_modes_and_events_of_the_last_forty_seconds(cell)
     recorder = FlightRecorder(cell)
     add_turns(recorder, BLOCK_ROWS * (BLOCKS_KEPT + 2) + 7)
     recorder.event(11.0, "mode", "holding")
+    recorder.event(11.5, "odd", {"where": Path("here")})
     record = dumped(recorder)
     stamps = record.turns["stamp"][:, 0]
     assert len(stamps) == BLOCK_ROWS * BLOCKS_KEPT + 7
     np.testing.assert_array_equal(stamps, 0.005 * np.arange(BLOCK_ROWS * 2, BLOCK_ROWS * (BLOCKS_KEPT + 2) + 7))
     np.testing.assert_array_equal(record.turns["q"][-1], state_at(stamps[-1]).q)
-    assert record.events == [replay.Event(11.0, "mode", "holding")]
+    assert record.events == [
+        replay.Event(11.0, "mode", "holding"),
+        replay.Event(11.5, "odd", {"where": "here"}),
+    ]
     assert record.fault == FAULT
 
 
