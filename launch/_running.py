@@ -49,7 +49,7 @@ def bridge(cell: Cell, cell_argument: str, show: Callable[[str], None]) -> Itera
 
     show: called from a thread with every line the bridge prints. Raises BridgeDidNotStart.
     """
-    if _listens(cell.bridge.host, cell.bridge.command_port):
+    if listens(cell.bridge.host, cell.bridge.command_port):
         yield
         return
     if not cell.bridge.host.startswith("127."):
@@ -70,7 +70,8 @@ def bridge(cell: Cell, cell_argument: str, show: Callable[[str], None]) -> Itera
             process.wait()
 
 
-def _listens(host: str, port: int) -> bool:
+def listens(host: str, port: int) -> bool:
+    """Whether anything answers there."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         return probe.connect_ex((host, port)) == 0

@@ -14,18 +14,16 @@ import numpy as np
 
 from contract.messages import GripperCommand, RobotState, Setpoint
 from contract.poses import Pose
-from robot_runtime import wire
 from robot_runtime.cell import Cell
-from robot_runtime.flight_recorder import FlightRecorder
+from robot_runtime.cell_limits import guard_limits, reference_limits
+from robot_runtime.flight_recorder import Decision, FlightRecorder
 from robot_runtime.franka import Arm, ArmFault, ArmState
 from robot_runtime.gripper import Gripper, GripperUnreachable
-from robot_runtime.reference import LEAD_S, ReferenceLimits, SmoothReference
+from robot_runtime.reference import SmoothReference
 from robot_runtime.wire import BridgeStatus, Counters, Executed
 from safety.faults import LatchedFault, Mode, ModeMachine, NotNow
 from safety.grasp import Grasp
 from safety.guard import GuardLimits, Measured, Trail, judge, violations
-from safety.joints import JointLimits
-from safety.limits import arm_limits
 from safety.watchdog import judge_silence
 
 SILENT_ARM_S = 1.5
@@ -38,10 +36,8 @@ RAISE_SPEED_M_S = 0.15
 HOMING_DONE_RAD = 0.02
 OVERSPEED_FACTOR = 2.0
 """Measured tool speed above this many times the limit is a fault in every mode."""
-REFERENCE_SPEED_SHARE = 0.94
-"""Of the speed limits: the arm swings over by 4 % while it catches up with a reference that begins to move."""
-JOINT_SPEED_SHARE = 0.75
-"""Of the arm's own limits, what setpoints may ask of the joints, which swing over by an eighth near singular poses."""
+RECORD_WITHIN_S = 0.7
+"""A fault's record waits no longer for the arm to come to rest."""
 OUTSIDE_MARGIN_M = 0.05
 """So far outside the workspace the measured tool may swing before it is a fault."""
 PUT_DOWN_M = 0.005
@@ -55,8 +51,8 @@ class Authority:
         self._cell = cell
         self._machine = ModeMachine()
         self._counters = Counters()
-        self._recorder = FlightRecorder(cell.flight_records_folder)
-        self._dumped = True
+        self._recorder = FlightRecorder(cell)
+        self._recorded: LatchedFault | None = None
         self._limits = guard_limits(cell, 0.05)
         self._homing_q: np.ndarray | None = None
         self._homing_goal = np.zeros(7)
@@ -100,7 +96,7 @@ class Authority:
         return BridgeStatus(
             mode=self._machine.mode,
             fault=self._machine.fault,
-            counters=self._counters,
+            counters=replace(self._counters, records_lost=self._recorder.lost),
             command_base_tcp=self._trail.previous.pose_base_tcp,
             reference_base_tcp=self._reference.reference.pose_base_tcp,
             commander=commander,
@@ -114,6 +110,7 @@ class Authority:
 
     def tick(self) -> None:
         """Read the arm, judge silence, move the reference on. Never raises for what the arm does."""
+        began_s = time.perf_counter()
         try:
             if not self._lost:
                 self._look()
@@ -121,11 +118,12 @@ class Authority:
                 self._act()
         except ArmFault as fault:
             self._fail(fault)
-        if self._machine.mode == "faulted" and not self._dumped:
-            self._dumped = True
-            assert self._machine.fault is not None
-            record = self._recorder.dump(self._machine.fault.name)
-            print(f"fault: {self._machine.fault.cause} Recorded in {record}.", flush=True)
+        latched = self._machine.fault
+        waited = latched is not None and self._now - latched.stamp > RECORD_WITHIN_S
+        if latched is not None and latched is not self._recorded and (waited or self._machine.mode == "faulted"):
+            self._recorded = latched
+            self._recorder.dump(latched)
+        self._recorder.busy_s = time.perf_counter() - began_s
 
     def _look(self) -> None:
         """Read the arm and check that what it does is what it should."""
@@ -136,7 +134,8 @@ class Authority:
             raise ArmFault("arm_silent", f"The arm has sent no new state for {SILENT_ARM_S} s.")
         self._now, self._arm_state = arm.stamp, arm
         self._state = self._contract_state()
-        self._recorder.state(self._state, self._reference.reference.pose_base_tcp)
+        command = self._trail.previous.pose_base_tcp
+        self._recorder.turn(self._state, self._reference.reference, command, self._machine.mode)
         height = float(arm.pose_base_tcp.position[2])
         reading = self._gripper.reading
         self._grasp = self._grasp.after(reading.stamp, reading.width, reading.closed, height)
@@ -249,11 +248,14 @@ class Authority:
         self._count(setpoints=self._counters.setpoints + 1)
         if self._machine.mode not in ("armed", "moving", "holding"):
             fault = self._machine.fault
-            return self._refused(asked, fault.cause if fault is not None else f"The arm is {self._machine.mode}.")
+            why = fault.cause if fault is not None else f"The arm is {self._machine.mode}."
+            self.note("refused", why)
+            return self._refused(asked, why)
         arm = self._arm_state
         measured = Measured(arm.pose_base_tcp, arm.q, arm.jacobian, arm.wrench_base[:3])
         limits = self._limits_now
         verdict = judge(limits, asked, self._trail, measured, self._now)
+        self._recorder.decision(Decision(limits, asked, self._trail, measured, self._now, verdict))
         if verdict.refusal is not None:
             if verdict.refusal.latches:
                 self.trip(verdict.refusal.name, verdict.refusal.cause)
@@ -266,7 +268,6 @@ class Authority:
             + bool(violations(limits, executed, self._trail, measured, self._now)),
         )
         answer = Executed(asked.sequence, self._now, executed.pose_base_tcp, clipped=verdict.clipped)
-        self.note("setpoint", {"asked": wire.setpoint_to_wire(asked), "executed": wire.executed_to_wire(answer)})
         self._to("moving")
         # Silence is counted from when the setpoint was meant, never from later than now.
         self._told_s = min(executed.stamp, self._now)
@@ -279,7 +280,6 @@ class Authority:
 
     def _refused(self, asked: Setpoint, why: str) -> Executed:
         self._count(refused=self._counters.refused + 1)
-        self.note("refused", why)
         return Executed(asked.sequence, self._now, self._trail.previous.pose_base_tcp, refused=why)
 
     def move_gripper(self, command: GripperCommand) -> None:
@@ -342,7 +342,6 @@ class Authority:
                 at_rest = True
         self._machine.trip(name, cause, self._now, at_rest)
         self._count(faults=self._counters.faults + 1)
-        self._dumped = False
 
     def close(self) -> None:
         """Let go of arm and gripper."""
@@ -393,37 +392,3 @@ class Authority:
             gripper_stamp=gripper.stamp,
             gripper_closed=gripper.closed,
         )
-
-
-def guard_limits(cell: Cell, period_s: float) -> GuardLimits:
-    """What the guard allows in this cell for setpoints every `period_s` seconds."""
-    arm, limits = arm_limits(cell.robot.model), cell.limits
-    joints = JointLimits(
-        q_low=arm.q_low + limits.joint_margin_rad,
-        q_high=arm.q_high - limits.joint_margin_rad,
-        dq=JOINT_SPEED_SHARE * arm.dq,
-        singular_value=limits.singular_value,
-    )
-    return GuardLimits(
-        speed_m_s=limits.speed_m_s,
-        rotation_rad_s=limits.rotation_rad_s,
-        period_s=period_s,
-        workspace=cell.workspace,
-        lead_m=limits.lead_m,
-        lead_rad=limits.lead_rad,
-        soft_force_n=limits.soft_force_n,
-        joints=joints,
-        max_age_s=cell.timing.setpoint_max_age_s,
-        max_ahead_s=2 * period_s,
-        coast_s=cell.timing.hold_after_s + max(LEAD_S),
-    )
-
-
-def reference_limits(cell: Cell) -> ReferenceLimits:
-    """What the reference keeps to in this cell."""
-    arm = arm_limits(cell.robot.model)
-    return ReferenceLimits(
-        speed=(REFERENCE_SPEED_SHARE * cell.limits.speed_m_s, REFERENCE_SPEED_SHARE * cell.limits.rotation_rad_s),
-        acceleration=(arm.translation[1], arm.rotation[1]),
-        jerk=(arm.translation[2], arm.rotation[2]),
-    )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import zmq
 
-from contract.messages import GripperCommand, RobotState, Setpoint
+from contract.messages import GripperCommand, ObjectState, RobotState, Setpoint
 from robot_runtime import wire
 from robot_runtime.cell import Cell
 from robot_runtime.wire import BridgeStatus, Executed
@@ -129,6 +129,12 @@ class BridgeClient:
     def gripper(self, command: GripperCommand) -> None:
         """Tell the gripper; returns at once, the width in `latest` tells what happens. The newest command wins."""
         self._call_leased("gripper", command={"closed": bool(command.closed), "force": float(command.force)})
+
+    def saw(self, seen: ObjectState) -> None:
+        """Let the flight record know where the object is believed to be. Wants no answer; lost if the bridge is."""
+        head = {"version": wire.PROTOCOL_VERSION, "id": 0, "op": "saw", "session": self._session}
+        with self._calling, contextlib.suppress(zmq.Again):
+            self._commands.send(wire.encode(head | {"seen": wire.seen_to_wire(seen)}), zmq.NOBLOCK)
 
     def move_home(self, q_rad: np.ndarray | tuple[float, ...]) -> None:
         """Slow guarded motion: straight up to a clear height, then to that joint pose; returns there, disarmed.

@@ -118,7 +118,7 @@ class BridgeServer:
             self._authority.trip(fault.name, str(fault))
         latched = self._authority.fault
         reply["fault"] = None if latched is None else vars(latched)
-        if reply.get("id") != 0:  # heartbeats want no answer
+        if reply.get("id") != 0:  # heartbeats and sights want no answer
             self._commands.send_multipart([sender, wire.encode(reply)], zmq.NOBLOCK)
 
     def _perform(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -138,6 +138,8 @@ class BridgeServer:
             return {"executed": wire.executed_to_wire(executed)}
         if operation == "gripper":
             authority.move_gripper(wire.gripper_from_wire(request.get("command")))
+        elif operation == "saw":
+            authority.note("seen", wire.checked_seen(request.get("seen")))
         elif operation == "arm":
             authority.arm()
         elif operation == "move_home":

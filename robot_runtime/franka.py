@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from contract.poses import Pose
+from robot_runtime.arm_report import REPORT_S, ArmReport, ReportedLimits, joint_limits
 from robot_runtime.cell import Gains, MotionLimits, RobotSettings
 from robot_runtime.reference import Reference
 from safety.limits import TORQUE_RATE_NM_PER_MS, arm_limits
@@ -19,6 +20,8 @@ FLANGE_TO_TCP_M = 0.1034
 """Flange to the Franka Hand's tool centre point, along z (Franka Hand product manual)."""
 FLANGE_TO_TCP_RAD = -np.pi / 4
 """The same hand is mounted turned by −45° about z."""
+TOOL_OFF_M, TOOL_OFF_RAD = 1e-3, 1e-2
+"""How far the arm's tool frame may be from the hand's."""
 HOMING_RAD_S = 0.35
 """Joint speed during the drive to a joint pose: 0.21 m/s at 0.6 m from the axis."""
 HOMING_FRACTION = 0.12
@@ -214,6 +217,38 @@ class Arm:
                 time.sleep(0.01)
         return renewed
 
+    def report(self) -> ArmReport:
+        """What an arm says about itself, over a connection of its own that commands nothing. Raises ArmFault."""
+        import franky
+
+        with self._faults():
+            robot = franky.Robot(self._settings.address, realtime_config=franky.RealtimeConfig.Ignore)
+            forces, end_s = [], time.monotonic() + REPORT_S
+            while time.monotonic() < end_s:
+                forces.append(np.array(robot.state.O_F_ext_hat_K)[:3])
+                time.sleep(0.01)
+            state = robot.state
+            off_m, off_rad = _off_tool(_pose(state.F_T_NE))
+            return ArmReport(
+                mode=state.robot_mode.name,
+                errors=_line(state.current_errors).strip("[]"),
+                tool_off_m=off_m,
+                tool_off_rad=off_rad,
+                force_base=np.mean(forces, axis=0),
+                speed_rad_s=float(np.abs(state.dq).max()),
+                limits=self._told_limits(robot),
+            )
+
+    @staticmethod
+    def _told_limits(robot: Any) -> ReportedLimits | None:
+        """The joint limits in the arm's own description, which an FCI 5 does not have."""
+        import franky
+
+        try:
+            return joint_limits(robot.model_urdf)
+        except (AttributeError, RuntimeError, franky.Exception):
+            return None
+
     def close(self) -> None:
         """Give the connection back."""
         self._connection = self._model = self._motion = None
@@ -245,12 +280,8 @@ class Arm:
     def _check_tool(self) -> None:
         """The tool frame must be the Franka Hand's: everything in the contract means that point."""
         self._robot.set_ee(np.eye(4).flatten(order="F").tolist())
-        tool = _pose(self._robot.state.F_T_EE)
-        half = FLANGE_TO_TCP_RAD / 2
-        expected = Pose(np.array([0.0, 0.0, FLANGE_TO_TCP_M]), np.array([np.cos(half), 0.0, 0.0, np.sin(half)]))
-        off_m = float(np.linalg.norm(tool.position - expected.position))
-        off_rad = 2 * float(np.arccos(np.clip(abs(tool.quaternion @ expected.quaternion), 0.0, 1.0)))
-        if off_m > 1e-3 or off_rad > 1e-2:
+        off_m, off_rad = _off_tool(_pose(self._robot.state.F_T_EE))
+        if off_m > TOOL_OFF_M or off_rad > TOOL_OFF_RAD:
             raise ArmFault(
                 "wrong_tool",
                 f"The arm's tool frame is {1e3 * off_m:.1f} mm and {off_rad:.3f} rad away from the Franka Hand's; "
@@ -284,7 +315,15 @@ class Arm:
             raise ArmFault(name, f"The arm refused a command: {_line(error)}.") from error
 
 
-def _line(error: Exception) -> str:
+def _off_tool(tool: Pose) -> tuple[float, float]:
+    """Metres and radians between a tool frame and the Franka Hand's, both from the flange."""
+    half = FLANGE_TO_TCP_RAD / 2
+    expected = Pose(np.array([0.0, 0.0, FLANGE_TO_TCP_M]), np.array([np.cos(half), 0.0, 0.0, np.sin(half)]))
+    off_m = float(np.linalg.norm(tool.position - expected.position))
+    return off_m, 2 * float(np.arccos(np.clip(abs(tool.quaternion @ expected.quaternion), 0.0, 1.0)))
+
+
+def _line(error: Any) -> str:
     return " ".join(str(error).split()).rstrip(".")
 
 

@@ -17,8 +17,8 @@ from tqdm import trange
 from contract.messages import Setpoint
 from contract.poses import Pose, quat_from_axis_angle, quat_multiply
 from contract.tasks import LIFT_CUBE
-from robot_runtime.authority import guard_limits, reference_limits
 from robot_runtime.cell import load_cell
+from robot_runtime.cell_limits import guard_limits, reference_limits
 from robot_runtime.reference import ReferenceLimits, SmoothReference
 from safety.guard import GuardLimits, Measured, Trail, Verdict, judge, violations
 from sim_training.envs.kinematics import forward_with_jacobian

@@ -71,7 +71,8 @@ def run(arguments: Arguments) -> int:
         client.wait_until(client.latest().stamp + 0.2)
         figures = _figures(quiet, loud, shouted, before, client.status().counters, driver.sent - sent_before)
         figures["refused_of_the_commander"] = driver.refused
-        figures["fault"] = None if client.status().fault is None else client.status().fault.name
+        fault = client.status().fault
+        figures["fault"] = None if fault is None else fault.name
         client.stop()
     print(json.dumps(figures, indent=1))
     if arguments.report:

@@ -16,7 +16,7 @@ import numpy as np
 
 from contract.messages import RobotState
 from contract.tasks import LIFT_CUBE
-from robot_runtime.bridge_client import BridgeClient, BridgeRefused
+from robot_runtime.bridge_client import BridgeClient, BridgeFaulted, BridgeRefused
 from robot_runtime.cell import Cell
 from robot_runtime.mock_cell.scoring import ScoringClient
 from robot_runtime.wire import BridgeStatus
