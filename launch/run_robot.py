@@ -34,7 +34,7 @@ from perception.estimator import Estimator, EstimatorFailed
 from perception.realsense import open_camera
 from robot_runtime.bridge_client import BridgeClient, BridgeFaulted, BridgeLost, BridgeRefused
 from robot_runtime.cell import Cell, CellError, load_cell
-from robot_runtime.loop import OperatorStopped, Tick
+from robot_runtime.loop import NotAtStart, OperatorStopped, Tick
 from robot_runtime.mock_cell.cell_process import MockCell, MockCellAddresses, MockCellFailed, PortInUse
 from robot_runtime.mock_cell.scoring import ScoringClient, ScoringUnreachable
 from robot_runtime.trials import GripperStuck, NothingInSight, Trial, TrialRunner, summary
@@ -59,7 +59,7 @@ EXPECTED = (
     UnknownTask, CellError, artifact.ArtifactError, _running.CellBusy, _running.BridgeDidNotStart, _judges.NoTerminal,
     MockCellFailed, PortInUse, ScoringUnreachable, KeysUnusable, WireError, BridgeLost, BridgeRefused, BridgeFaulted,
     DetectorMissing, EstimatorFailed, CameraMissing, CameraStalled, WrongCamera, NothingInSight, GripperStuck,
-    WrongArgument,
+    WrongArgument, NotAtStart,
 )  # fmt: skip
 
 

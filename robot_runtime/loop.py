@@ -17,6 +17,10 @@ class StaleEstimate(RuntimeError):
     """The object has not been seen for longer than the task allows. Check the camera, then start again."""
 
 
+class NotAtStart(RuntimeError):
+    """The arm is not where the policy was trained to begin. Drive it there with `move_home`."""
+
+
 class OperatorStopped(RuntimeError):
     """The operator stopped the arm."""
 
@@ -37,6 +41,10 @@ class ObjectSource(Protocol):
 
     def latest(self, state: RobotState) -> ObjectState | None:
         """The newest belief, carried along with the tool at `state` while it is held; None before the first sight."""
+
+
+START_WITHIN_M = 0.1
+"""Training begins a few centimetres around the task card's start."""
 
 
 @dataclass
@@ -86,11 +94,15 @@ class PolicyLoop:
     ) -> LoopStatistics:
         """Up to `ticks` decisions, fewer when `finished` says so. The arm must be armed; it is left holding.
 
-        Raises StaleEstimate, OperatorStopped, BridgeFaulted or BridgeLost; `statistics` holds the figures until then.
+        Raises NotAtStart, StaleEstimate, OperatorStopped, BridgeFaulted or BridgeLost; `statistics` holds the figures
+        until then.
         """
         spec, arm, runner = self._runner.spec, self._arm, self._runner
         self.statistics = statistics = LoopStatistics()
         state = arm.latest()
+        away_m = float(np.linalg.norm(state.pose_base_tcp.position - spec.start_position_m))
+        if away_m > START_WITHIN_M:
+            raise NotAtStart(f"The tool is {away_m:.2f} m from where '{spec.name}' begins: `move_home` first.")
         runner.start(state)
         due, told_closed = state.stamp, False
         for index in range(ticks):
