@@ -6,7 +6,6 @@ It reaches into franky-sim 1.0.4 (names with underscores) because it offers no o
 from __future__ import annotations
 
 import select
-import socket
 import struct
 from typing import Any
 
@@ -20,6 +19,7 @@ from robot_runtime.mock_cell.clock import RobotClock
 from robot_runtime.mock_cell.commands import COMMANDS
 from robot_runtime.mock_cell.external_forces import ExternalForces
 from robot_runtime.mock_cell.hand import CellGripperServer
+from robot_runtime.mock_cell.one_client import OneClient
 from robot_runtime.mock_cell.packets import MOST_LOST_IN_A_ROW, Link
 from robot_runtime.mock_cell.reflexes import Reflexes, motion_errors, torque_jumped
 
@@ -32,8 +32,6 @@ They are counted, not timed: a machine that stood still for a second has waited 
 
 _START_TICKS = 500
 """A client that has started a motion may take so long to enter its loop."""
-
-_INTRUDER_EVERY_TICKS = 100
 
 
 class CellRobotServer(FrankaRobotServer):
@@ -57,7 +55,7 @@ class CellRobotServer(FrankaRobotServer):
         self._answered_tick: int | None = None
         self._torque: np.ndarray | None = None
         self._sent_tick, self._torque_tick, self._motion_tick, self._waits = 0, 0, 0, 0
-        self._intruder_waits = False
+        self._door = OneClient(self)
         super().__init__(robot, [hostname])
         self._FrankaServer__command_class_map.update(COMMANDS)
 
@@ -110,16 +108,7 @@ class CellRobotServer(FrankaRobotServer):
     def process_commands(self) -> None:
         """Takes what clients sent and lets the controller of the motion act."""
         super().process_commands()
-        if self._clock.tick % _INTRUDER_EVERY_TICKS == 0:
-            self._turn_intruder_away()
-
-    def _turn_intruder_away(self) -> None:
-        """A second client is closed after it has waited for one whole round: who left makes room for the next first."""
-        listener: socket.socket = self._FrankaServer__server_socket
-        waits = self.tcp_connected and bool(select.select([listener], [], [], 0.0)[0])
-        if waits and self._intruder_waits:
-            listener.accept()[0].close()
-        self._intruder_waits = waits
+        self._door.turn_others_away(self._clock.tick)
 
     def _process_udp_commands(self) -> bool:
         super()._process_udp_commands()

@@ -14,6 +14,7 @@ from franky_sim.franka_server import BaseCommand
 
 from robot_runtime.mock_cell.arm import CellArm
 from robot_runtime.mock_cell.clock import RobotClock
+from robot_runtime.mock_cell.one_client import OneClient
 
 
 class CellGripperServer(FrankaGripperServer):
@@ -27,12 +28,14 @@ class CellGripperServer(FrankaGripperServer):
         self._clock = clock
         self._is_grasping = False
         self.stuck_until = 0
+        self._door = OneClient(self)
 
     def process_commands(self) -> None:
         """Takes commands, unless it is stuck."""
         self._robot.blocked = self._clock.tick < self.stuck_until
         if not self._robot.blocked:
             super().process_commands()
+            self._door.turn_others_away(self._clock.tick)
 
     def send_state(self) -> None:
         """Tells its state, unless it is stuck."""

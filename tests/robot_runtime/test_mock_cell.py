@@ -18,6 +18,7 @@ import pytest
 from contract.poses import Pose, quat_from_yaw, quat_multiply, rotation_between, slerp, yaw_of
 from contract.tasks import LIFT_CUBE
 from robot_runtime.mock_cell.cell_process import MockCell, MockCellAddresses, PortInUse
+from robot_runtime.mock_cell.scene import CUBE_MASS_KG
 from robot_runtime.mock_cell.scoring import ScoringClient
 
 from .outside import Frames
@@ -130,6 +131,7 @@ def test_a_scripted_grasp_lifts_the_cube_and_the_scoring_channel_says_so(arm: Ar
     assert lifted.success_stamp is not None
     assert start.stamp < lifted.success_stamp <= lifted.stamp
     assert lifted.height_above_rest_m > LIFT_CUBE.lift_height_m
+    assert arm.robot.state.O_F_ext_hat_K[2] == pytest.approx(CUBE_MASS_KG * 9.81, abs=0.2)  # the robot carries it
     arm.gripper.move(0.08, 0.1)
     arm.wait(0.3)
     assert not arm.gripper.state.is_grasped

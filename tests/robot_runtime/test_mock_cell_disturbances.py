@@ -134,6 +134,23 @@ def test_a_client_that_freezes_while_it_moves_the_arm_ends_in_the_violation(
     assert client.wait(20) == 0
 
 
+def test_a_client_that_is_killed_while_it_moves_the_arm_leaves_an_arm_that_holds(
+    cell: MockCell, scoring: ScoringClient
+) -> None:
+    client = subprocess.Popen(
+        [sys.executable, "-c", _MOVE_UNTIL_STOPPED, cell.addresses.robot], stdout=subprocess.PIPE, text=True
+    )
+    assert client.stdout is not None
+    assert client.stdout.readline() == "moving\n"
+    client.kill()
+    client.wait()
+    arm = FciArm(cell.addresses.robot)
+    assert arm.mode == "Idle"
+    before = np.array(arm.robot.state.q)
+    arm.wait(0.3)
+    np.testing.assert_allclose(arm.robot.state.q, before, atol=1e-3)
+
+
 def test_a_second_client_is_turned_away_and_the_first_notices_nothing(cell: MockCell, arm: FciArm) -> None:
     arm.hold()
     second = "import franky, sys; franky.Robot(sys.argv[1], realtime_config=franky.RealtimeConfig.Ignore)"

@@ -8,9 +8,11 @@ import franky
 import numpy as np
 import pytest
 
+from contract.tasks import LIFT_CUBE
 from robot_runtime.mock_cell.cell_process import MockCell, MockCellAddresses
 from robot_runtime.mock_cell.reflexes import ERRORS
 from robot_runtime.mock_cell.scoring import ScoringClient
+from safety.limits import FR3
 
 from .outside import FciArm
 
@@ -152,3 +154,39 @@ def test_weight_nobody_told_of_is_external_until_set_load_tells(arm: FciArm, sco
     finally:
         arm.release()
         arm.robot.set_load(0.0, [0.0, 0.0, 0.0], [0.0] * 9)
+
+
+def _turn_last_joint(arm: FciArm, torque_nm: float, max_delta_tau: float = 1.0) -> str:
+    """Commands a torque to joint 7 until the arm stops itself; returns what franky raises."""
+    motion = franky.SimpleTorqueMotion(signal_timeout=None, max_delta_tau=max_delta_tau)
+    arm.robot.move(motion, asynchronous=True)
+    arm.until(lambda: arm.robot.state.control_command_success_rate > 0.0)
+    motion.set_torque(np.array([0.0] * 6 + [torque_nm]))
+    arm.until(lambda: arm.mode == "Reflex")
+    return arm.ended_with()
+
+
+def _joint_drive(arm: FciArm, q: np.ndarray) -> None:
+    arm.robot.relative_dynamics_factor = 0.3
+    arm.robot.move(franky.JointMotion(q.tolist()))
+
+
+def test_a_torque_that_jumps_is_a_discontinuity(arm: FciArm) -> None:
+    assert "controller_torque_discontinuity" in _turn_last_joint(arm, 4.0, max_delta_tau=10.0)
+
+
+def test_a_tool_that_turns_too_fast_is_stopped(arm: FciArm) -> None:
+    assert "cartesian_velocity_violation" in _turn_last_joint(arm, -2.0)
+    arm.release()
+    _joint_drive(arm, np.array(LIFT_CUBE.start_q_rad))
+
+
+def test_a_joint_that_runs_towards_its_end_is_stopped_before_it(arm: FciArm) -> None:
+    q = np.array(LIFT_CUBE.start_q_rad)
+    q[6] = FR3.q_high[6] - 0.1
+    _joint_drive(arm, q)
+    assert "joint_velocity_violation" in _turn_last_joint(arm, 1.5)
+    arm.wait(0.2)
+    assert arm.robot.state.q[6] < FR3.q_high[6]
+    arm.release()
+    _joint_drive(arm, np.array(LIFT_CUBE.start_q_rad))
