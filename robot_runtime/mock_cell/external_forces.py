@@ -22,7 +22,8 @@ _R_HAND_FLANGE = np.array([[1.0, -1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, np.sqrt
 class ExternalForces:
     """Estimates of a running simulation. Signs are libfranka's: what the robot applies to its surroundings is positive.
 
-    Not modelled: friction that the real estimate takes for a force, and the inertia of weight nobody told of.
+    Contacts are those of hand and fingers: the scene gives the links none. Not modelled: friction that the real
+    estimate takes for a force, and the inertia of weight nobody told of.
 
     tau_ext: joint torques, filtered, Nm (7,). wrench_base: on the tool centre point, N and Nm, base frame (6,).
     anything: whether they are not zero.

@@ -42,7 +42,8 @@ class CellRobotServer(FrankaRobotServer):
     is not waited for, and its answers count as lost.
 
     A reflex, the user stop or twenty lost answers end the motion; the arm then holds by itself, and new motions are
-    refused until the error recovery or the stop's release. A second client is turned away.
+    refused until the error recovery or the stop's release, after which nothing more is needed. A second client is
+    turned away. Not modelled: brakes, the button's and the recovery's own time, guiding, and safety functions.
     """
 
     def __init__(self, robot: CellArm, hostname: str, clock: RobotClock) -> None:
@@ -51,7 +52,7 @@ class CellRobotServer(FrankaRobotServer):
         self.forces: ExternalForces
         self._clock = clock
         self._record_motion: int | None = None
-        self._feels, self._felt_changes, self._wrench_stiffness = False, False, np.zeros(6)
+        self._feels, self._felt, self._wrench_stiffness = False, False, np.zeros(6)
         self._answered_tick: int | None = None
         self._torque: np.ndarray | None = None
         self._sent_tick, self._torque_tick, self._motion_tick, self._waits = 0, 0, 0, 0
@@ -87,7 +88,8 @@ class CellRobotServer(FrankaRobotServer):
         self.reset_state()
         self.reflexes.reset()
         self.robot.set_load(0.0, (0.0, 0.0, 0.0), (0.0,) * 9)
-        self.robot.set_NE_T_EE(tuple(np.eye(4).reshape(16).tolist()))
+        self.robot.EE_T_K = tuple(np.eye(4).reshape(16).tolist())
+        self.robot.set_NE_T_EE(self.robot.EE_T_K)
         self._clock.tick = 0
 
     def _abort(self, status: MoveStatus) -> None:
@@ -162,9 +164,8 @@ class CellRobotServer(FrankaRobotServer):
         motion, pose = robot.motion()
         forces.estimate(pose[:3, 3], robot.tool_jacobian, robot.m_load, robot.F_x_Cload)
         errors = motion_errors(motion) if self.current_motion_id > 0 else []
-        self._feels, felt = forces.anything, self._feels
-        self._felt_changes = forces.anything or felt
-        if self._felt_changes:
+        self._feels, self._felt = forces.anything, self._feels
+        if self._feels or self._felt:
             R_base_stiffness = pose[:3, :3] @ np.reshape(robot.EE_T_K, (4, 4), order="F")[:3, :3]
             self._wrench_stiffness = (forces.wrench_base.reshape(2, 3) @ R_base_stiffness).reshape(6)
             errors += self.reflexes.feel(forces.tau_ext, self._wrench_stiffness)
@@ -190,7 +191,7 @@ class CellRobotServer(FrankaRobotServer):
         else:
             self.robot.write_torque_mode_state(self._fields)
             self._fields["tau_J_d"][0] = self._command.tau_J_d
-        if fresh or self._felt_changes:
+        if fresh or self._feels or self._felt:
             self._write_condition(self._fields)
         self._fields["control_command_success_rate"][0] = self.link.success_rate if motion > 0 else 0.0
         return self._record.tobytes()

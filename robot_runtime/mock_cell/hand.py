@@ -73,6 +73,10 @@ class CellGripperServer(FrankaGripperServer):
             )
         super().stop(command_id, tcp_socket)
 
+    def _reset_state(self) -> None:
+        """Without a client nobody waits for an answer; a motion under way goes on."""
+        self._pending_command_id = self._pending_tcp_socket = self._pending_command_type = None
+
     def _get_state_bytes(self) -> bytes:
         width = self._robot.hand_width
         low, high = self._goal_width - self._goal_epsilon_inner, self._goal_width + self._goal_epsilon_outer

@@ -11,8 +11,10 @@ _EVERY_TICKS = 100
 
 
 class OneClient:
-    """Watches the door of a server. Whoever knocks is closed after one whole round, so that who follows a client that
-    has just left is not taken for an intruder."""
+    """Watches the door of a server.
+
+    Who knocks is closed after one whole round only: who follows a client that has just left is no intruder.
+    """
 
     def __init__(self, server: FrankaServer) -> None:
         self._server = server

@@ -50,6 +50,10 @@ class FciArm:
         self.robot.recover_from_errors()
         self.until(lambda: not self.robot.has_errors)
 
+    def disconnect(self) -> None:
+        """Makes room for the next client, whoever still holds on to this one."""
+        del self.robot
+
     def until(self, happened: Callable[[], bool]) -> float:
         """Waits for it; returns the robot time at which it was seen."""
         deadline = time.monotonic() + DEADLINE_S
