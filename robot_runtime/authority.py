@@ -40,7 +40,7 @@ RECORD_WITHIN_S = 0.7
 """A fault's record waits no longer for the arm to come to rest."""
 OUTSIDE_MARGIN_M = 0.05
 """So far outside the workspace the measured tool may swing before it is a fault."""
-PUT_DOWN_M = 0.005
+PUT_DOWN_M = 0.002
 """So much lower than where it was taken an object may be put down."""
 
 
@@ -228,6 +228,7 @@ class Authority:
 
     def arm(self) -> None:
         """Hold where the arm is, ready for setpoints. Raises NotNow, ArmFault."""
+        self._machine.check("armed")
         position = self._arm_state.pose_base_tcp.position
         if self._limits.workspace.outside_m(position) > 0.0:
             raise NotNow(f"The tool is outside the workspace at {np.round(position, 3).tolist()} m; move_home first.")

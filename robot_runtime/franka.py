@@ -107,7 +107,7 @@ class Arm:
             dq=dq,
             pose_base_tcp=_pose(state.O_T_EE),
             v_base_tcp=jacobian @ dq,
-            wrench_base=np.array(state.O_F_ext_hat_K),
+            wrench_base=-np.array(state.O_F_ext_hat_K),  # libfranka's is what the arm applies
             jacobian=np.array(jacobian),
             torque_asked_nm=np.array(state.tau_J_d),
             user_stopped=state.robot_mode == franky.RobotMode.UserStopped,

@@ -46,7 +46,7 @@ def swing(
 
 def follow(client: BridgeClient, way: Way, ticks: int, first: int = 1) -> list[Executed]:
     """Setpoints each made from what was executed last, until one is refused; what became of each."""
-    here, due = client.status().command_base_tcp, client.latest().stamp
+    here, due = client.status().command_base_tcp, client.latest().stamp + PERIOD_S
     answers: list[Executed] = []
     for k in range(ticks):
         ahead = client.wait_until(due).stamp + PERIOD_S

@@ -89,14 +89,18 @@ class ModeMachine:
         """Whether the arm is or may be moving under our control."""
         return self.mode not in ("disarmed", "faulted")
 
-    def to(self, mode: Mode) -> None:
-        """Change mode. Raises NotNow if there is no way, or a latched fault forbids it."""
-        if mode == self.mode:
-            return
+    def check(self, mode: Mode) -> None:
+        """Raises NotNow if there is no way to that mode, or a latched fault forbids it."""
         if self.fault is not None and mode not in ("stopping", "disarmed"):
             raise NotNow(f"{self.fault.cause} Remove the cause and `recover` first.")
         if mode not in NEXT[self.mode]:
             raise NotNow(f"The arm is {self.mode}; it cannot become {mode} from there.")
+
+    def to(self, mode: Mode) -> None:
+        """Change mode. Raises NotNow as `check` does."""
+        if mode == self.mode:
+            return
+        self.check(mode)
         self.mode = "faulted" if mode == "disarmed" and self.fault is not None else mode
 
     def trip(self, name: str, cause: str, stamp: float, at_rest: bool) -> None:

@@ -86,6 +86,14 @@ class Referee:
         """Linear speed of the cube's centre."""
         return float(np.sqrt(np.sum(np.square(self._data.qvel[self._dof : self._dof + 3]))))
 
+    @property
+    def hand_speed_m_s(self) -> float:
+        """Linear speed of the arm's hand."""
+        velocity = np.zeros(6)
+        hand = self._data.body("robot0_hand").id
+        mujoco.mj_objectVelocity(self._model, self._data, mujoco.mjtObj.mjOBJ_BODY, hand, velocity, 0)
+        return float(np.linalg.norm(velocity[3:]))
+
     def truth(self, stamp: float) -> dict[str, object]:
         """What the scoring channel tells."""
         pose = self._data.qpos[self._qpos : self._qpos + 7]
@@ -94,6 +102,7 @@ class Referee:
             "position": pose[:3].tolist(),
             "quaternion": pose[3:].tolist(),
             "speed_m_s": self.speed_m_s,
+            "hand_speed_m_s": self.hand_speed_m_s,
             "height_above_rest_m": self.height_above_rest_m,
             "reset_stamp": self.reset_stamp,
             "success_stamp": self.success_stamp,

@@ -18,7 +18,7 @@ class ScoringUnreachable(RuntimeError):
 
 @dataclass(frozen=True)
 class Truth:
-    """Where the cube really is, and whether the task is done. Stamps in robot time, seconds.
+    """Where the cube really is, how it and the hand move, and whether the task is done. Stamps in robot time, seconds.
 
     success_stamp: when the cube had been high and still for as long as the task asks; None until then.
     """
@@ -26,6 +26,7 @@ class Truth:
     stamp: float
     pose_base_object: Pose
     speed_m_s: float
+    hand_speed_m_s: float
     height_above_rest_m: float
     reset_stamp: float
     success_stamp: float | None

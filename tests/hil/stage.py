@@ -68,7 +68,7 @@ class Stage:
             if found is not None:
                 return found
             late = bool(rows) and rows[-1].stamp > since + within_s
-            assert not late, f"not within {within_s} s of robot time"
+            assert not late, f"not within {within_s} s of robot time; last fault: {rows[-1].status.fault}"
             assert time.monotonic() < deadline, "not within a minute"
             time.sleep(0.01)
 
@@ -108,8 +108,7 @@ class Stage:
         self.scoring.calm()
         with contextlib.suppress(BridgeFaulted):  # of an arm that is gone, which `recover` finds again
             client.stop()
-        if client.status().fault is not None:
-            client.recover(by_person=True)
+        client.recover(by_person=True)
         if np.abs(client.latest().q - LIFT_CUBE.start_q_rad).max() > 0.1:
             client.move_home(LIFT_CUBE.start_q_rad)
         client.arm()

@@ -162,7 +162,7 @@ def test_a_bridge_that_is_killed_leaves_an_arm_that_stops_itself_and_a_new_one_t
             stage.bridge.send_signal(signal.SIGKILL)
             stage.bridge.wait()
             deadline = time.monotonic() + 10
-            while (truth := stage.scoring.truth()).tool_speed_m_s > 0.02 or truth.stamp < killed + 0.05:
+            while (truth := stage.scoring.truth()).hand_speed_m_s > 0.02 or truth.stamp < killed + 0.05:
                 assert time.monotonic() < deadline
                 time.sleep(0.005)
             rests.append(truth.stamp - killed)
@@ -249,15 +249,17 @@ def with_higher_force_limits(stage: Stage) -> Iterator[tuple[Stage, BridgeClient
     cell, file = with_limits(
         stage.cell, stage.file, soft_force_n=90.0, hard_force_n=145.0, contact_force_n=199.0, contact_torque_nm=86.0
     )
-    with staged(cell, file) as other, BridgeClient(cell, name="the test") as client:
-        lease(client)
-        yield other, client
-    stage.bridge = serve(stage.file)
-    await_serving(stage.bridge)
+    try:
+        with staged(cell, file) as other, BridgeClient(cell, name="the test") as client:
+            lease(client)
+            yield other, client
+    finally:
+        stage.bridge = serve(stage.file)
+        await_serving(stage.bridge)
 
 
-def pushed(stage: Stage, matrix: Matrix, from_y: float, force_n: float, name: str, row: str) -> None:
-    """A push along y, from there, latches that fault within 50 ms of what the fault is about."""
+def pushed(stage: Stage, matrix: Matrix, from_y: float, forces_n: list[float], name: str, row: str) -> None:
+    """Pushes along y, one after the other, from there, latch that fault within 50 ms of what the fault is about."""
     wall, limit = stage.cell.workspace.high_m[1] + 0.05, 2 * stage.cell.limits.speed_m_s
 
     def too_much(seen: Seen) -> bool:
@@ -271,11 +273,14 @@ def pushed(stage: Stage, matrix: Matrix, from_y: float, force_n: float, name: st
             other.ready(client)
             move = Mover(client)
             move(towards(np.array(LIFT_CUBE.start_position_m) + [0.0, from_y, 0.0]), 40)
-            begun = other.scoring.disturb("push", force_n=[0.0, force_n, 0.0], seconds=0.5)
-            move(stay, 12)
-            cause = next(seen.stamp for seen in other.since(begun) if too_much(seen))
+            begun = client.latest().stamp
+            for force_n in forces_n:
+                other.scoring.disturb("push", force_n=[0.0, force_n, 0.0], seconds=0.4)
+                move(stay, 6)
+            cause = other.seconds_until(too_much, begun) + begun
             reactions.append(other.seconds_until_fault(name, cause - 1e-3))
             other.scoring.calm()
+            other.seconds_until_rest(begun)
             client.stop()
             client.recover(by_person=True)
             client.move_home(LIFT_CUBE.start_q_rad)
@@ -283,11 +288,11 @@ def pushed(stage: Stage, matrix: Matrix, from_y: float, force_n: float, name: st
 
 
 def test_a_push_out_of_the_workspace_stops_the_arm(stage: Stage, matrix: Matrix) -> None:
-    pushed(stage, matrix, 0.34, 140.0, "left_workspace", "pushed out of the workspace")
+    pushed(stage, matrix, 0.34, [70.0, 140.0], "left_workspace", "pushed out of the workspace")
 
 
 def test_a_tool_too_fast_stops_the_arm(stage: Stage, matrix: Matrix) -> None:
-    pushed(stage, matrix, 0.0, 140.0, "overspeed", "tool too fast")
+    pushed(stage, matrix, 0.0, [140.0], "overspeed", "tool too fast")
 
 
 def test_a_tool_that_is_pressed_is_not_pressed_harder_and_above_the_hard_limit_the_arm_stops(
@@ -321,8 +326,8 @@ def test_an_object_that_is_lost_while_carried_stops_the_arm_and_a_held_one_is_ke
         move = Mover(client)
         move.lift(stage.scoring.truth().pose_base_object)
         assert stage.scoring.truth().height_above_rest_m > 0.03
-        move(by(0.0, 0.0, -0.011), 12)
-        assert client.status().command_base_tcp.position[2] > stage.cell.workspace.low_m[2] + 0.004
+        clipped = clipped_in(move(by(0.0, 0.0, -0.004), 25))
+        assert "workspace" in clipped, "it would be pushed through the table"
         move(by(0.0, 0.0, 0.011), 8)
         taken = stage.scoring.disturb("take_object")
         move(stay, 12)
@@ -351,7 +356,7 @@ def test_a_load_nobody_told_of_keeps_the_arm_from_being_armed(
     client.wait_until(client.latest().stamp + 1.0)
     with pytest.raises(BridgeRefused, match="At rest the tool feels"):
         client.arm()
-    assert client.status().fault is not None
+    stage.seconds_until_fault("wrong_payload", 0.0)
     stage.scoring.calm()
     client.wait_until(client.latest().stamp + 1.0)
     with pytest.raises(BridgeRefused, match="A person has to look"):
