@@ -117,7 +117,8 @@ class Authority:
             if self._machine.mode != "faulted":
                 self._act()
         except ArmFault as fault:
-            self._fail(fault)
+            if self._machine.mode != "faulted":  # what is gone is gone on every turn
+                self._fail(fault)
         latched = self._machine.fault
         waited = latched is not None and self._now - latched.stamp > RECORD_WITHIN_S
         if latched is not None and latched is not self._recorded and (waited or self._machine.mode == "faulted"):
