@@ -40,8 +40,6 @@ RECORD_WITHIN_S = 0.7
 """A fault's record waits no longer for the arm to come to rest."""
 OUTSIDE_MARGIN_M = 0.05
 """So far outside the workspace the measured tool may swing before it is a fault."""
-PUT_DOWN_M = 0.002
-"""So much lower than where it was taken an object may be put down."""
 
 
 class Authority:
@@ -379,7 +377,7 @@ class Authority:
         taken = self._grasp.taken_height
         if taken is None:
             return self._limits
-        return replace(self._limits, workspace=self._limits.workspace.above(taken - PUT_DOWN_M))
+        return replace(self._limits, workspace=self._limits.workspace.above(taken))
 
     def _contract_state(self) -> RobotState:
         gripper, arm = self._gripper.reading, self._arm_state

@@ -188,6 +188,8 @@ class CellRobotServer(FrankaRobotServer):
             self._record = np.frombuffer(bytearray(super()._get_state_bytes()), STATE_RECORD)
             self._fields = {name: self._record[name] for name in STATE_RECORD.names or ()}
             self._record_motion = motion if torque_mode else None
+            # franky-sim's poses share one buffer: its measured pose is that of the desired joints.
+            self._fields["O_T_EE"][0] = self.robot.kinematics(self._fields["q"][0].astype(float)).homogeneous.T.ravel()
         else:
             self.robot.write_torque_mode_state(self._fields)
             self._fields["tau_J_d"][0] = self._command.tau_J_d

@@ -275,7 +275,7 @@ def pushed(stage: Stage, matrix: Matrix, from_y: float, forces_n: list[float], n
             move(towards(np.array(LIFT_CUBE.start_position_m) + [0.0, from_y, 0.0]), 40)
             begun = client.latest().stamp
             for force_n in forces_n:
-                other.scoring.disturb("push", force_n=[0.0, force_n, 0.0], seconds=0.4)
+                other.scoring.disturb("push", force_n=[0.0, force_n, 0.0], seconds=1.0)
                 move(stay, 6)
             cause = other.seconds_until(too_much, begun) + begun
             reactions.append(other.seconds_until_fault(name, cause - 1e-3))
@@ -288,7 +288,7 @@ def pushed(stage: Stage, matrix: Matrix, from_y: float, forces_n: list[float], n
 
 
 def test_a_push_out_of_the_workspace_stops_the_arm(stage: Stage, matrix: Matrix) -> None:
-    pushed(stage, matrix, 0.34, [70.0, 140.0], "left_workspace", "pushed out of the workspace")
+    pushed(stage, matrix, 0.355, [50.0, 95.0, 120.0], "left_workspace", "pushed out of the workspace")
 
 
 def test_a_tool_too_fast_stops_the_arm(stage: Stage, matrix: Matrix) -> None:
@@ -332,6 +332,7 @@ def test_an_object_that_is_lost_while_carried_stops_the_arm_and_a_held_one_is_ke
         taken = stage.scoring.disturb("take_object")
         move(stay, 12)
         reactions.append(stage.seconds_until_fault("object_lost", taken))
+        client.stop()
         client.recover(by_person=True)
         client.gripper(GripperCommand(False, 30.0))
     matrix.note("object lost while carried", "object_lost", 0.3, reactions)
@@ -354,9 +355,10 @@ def test_a_load_nobody_told_of_keeps_the_arm_from_being_armed(
     client.stop()
     stage.scoring.disturb("payload", mass_kg=1.0)
     client.wait_until(client.latest().stamp + 1.0)
+    asked = client.latest().stamp
     with pytest.raises(BridgeRefused, match="At rest the tool feels"):
         client.arm()
-    stage.seconds_until_fault("wrong_payload", 0.0)
+    stage.seconds_until_fault("wrong_payload", asked)
     stage.scoring.calm()
     client.wait_until(client.latest().stamp + 1.0)
     with pytest.raises(BridgeRefused, match="A person has to look"):

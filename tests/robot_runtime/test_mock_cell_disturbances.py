@@ -284,3 +284,15 @@ def test_a_dark_camera_is_black_and_a_lookalike_is_there_only_for_the_camera(
     scoring.disturb("camera", kind="dark")
     assert red_pixels() == 0
     assert not any(frames.rgb)
+
+
+def test_an_arm_at_rest_that_is_pushed_tells_where_it_is_and_not_where_it_should_be(
+    arm: FciArm, scoring: ScoringClient
+) -> None:
+    before = np.array(arm.robot.state.q)
+    scoring.disturb("push", force_n=[0.0, 80.0, 0.0], seconds=1.0)
+    arm.wait(0.5)
+    state = arm.robot.state
+    assert np.abs(np.array(state.q) - before).max() > 0.01
+    told, computed = state.O_T_EE, arm.robot.model.pose(franky.Frame.EndEffector, state)
+    np.testing.assert_allclose(told.translation, computed.translation, atol=1e-4)
