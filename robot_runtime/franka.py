@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -201,6 +201,8 @@ class Arm:
         except ArmFault:
             self.connect()
             renewed = True
+        with suppress(ArmFault):
+            self.is_moving()  # how the last motion ended has been told already
         self.start_stop()  # a controller that outlived a silence would go on holding its last target
         with self._faults():
             deadline = time.monotonic() + RECOVERY_WAIT_S

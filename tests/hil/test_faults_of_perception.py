@@ -140,8 +140,9 @@ def test_an_object_that_jumps_is_followed_within_the_limits(stage: Stage, sight:
 
 def test_another_camera_than_the_calibrated_one_is_refused(stage: Stage, matrix: Matrix) -> None:
     eye = stage.cell.camera
-    with pytest.raises(WrongCamera, match=eye.serial):
-        open_camera(eye.address, "777777777777", eye.width, eye.height, eye.rate_hz)
+    other = open_camera(eye.address, "777777777777", eye.width, eye.height, eye.rate_hz)
+    with pytest.raises(WrongCamera, match=eye.serial), other:
+        pass
     matrix.note("calibration of another camera", "refused before anything moves", 0.0, [0.0])
 
 
