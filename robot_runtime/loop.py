@@ -43,6 +43,8 @@ class ObjectSource(Protocol):
         """The newest belief, carried along with the tool at `state` while it is held; None before the first sight."""
 
 
+NEARLY = 0.4
+"""Of a period: a tick that is due sooner after a late one is skipped."""
 START_WITHIN_M = 0.1
 """Training begins a few centimetres around the task card's start."""
 
@@ -150,8 +152,8 @@ class PolicyLoop:
             self.statistics.notes.append(executed.refused)
 
     def _next_due(self, due: float, period_s: float) -> float:
-        """The next tick; those that have already passed are skipped."""
+        """The next tick; those that have passed, or are so near that the guard would refuse them, are skipped."""
         late = self._arm.latest().stamp - (due + period_s)
-        missed = max(0, int(late // period_s))
+        missed = max(0, int((late + NEARLY * period_s) // period_s))
         self.statistics.skipped_ticks += missed
         return due + (1 + missed) * period_s

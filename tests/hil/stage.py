@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -164,11 +164,3 @@ def staged(cell: Cell, file: Path, **environment: str) -> Iterator[Stage]:
     finally:
         stage.bridge.terminate()  # which may be another by now
         stage.bridge.wait(15)
-
-
-def with_limits(cell: Cell, file: Path, **limits: float) -> tuple[Cell, Path]:
-    """The same cell with other limits, and its file."""
-    other = replace(cell, limits=replace(cell.limits, **limits))
-    path = file.with_name(f"{file.stem}_other.yaml")
-    other.write(path)
-    return other, path

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,13 +15,14 @@ from contract.messages import GripperCommand, Setpoint
 from contract.poses import Pose, quat_from_axis_angle, quat_multiply
 from contract.tasks import LIFT_CUBE
 from robot_runtime.bridge_client import BridgeClient, BridgeFaulted, BridgeRefused
+from robot_runtime.cell import Cell
 from robot_runtime.franka import Arm, ArmFault
 from robot_runtime.motions import Mover, by, follow, stay, swing, towards
 from robot_runtime.wire import Executed
 from safety.limits import arm_limits
 
 from .matrix import Matrix
-from .stage import Seen, Stage, await_serving, lease, serve, staged, with_limits
+from .stage import Seen, Stage, await_serving, lease, serve, staged
 
 pytestmark = pytest.mark.hil
 Disturb = Callable[[], float]
@@ -242,24 +244,22 @@ def test_the_workspace_is_not_left_by_setpoints(stage: Stage, client: BridgeClie
 
 
 @contextmanager
-def with_higher_force_limits(stage: Stage) -> Iterator[tuple[Stage, BridgeClient]]:
-    """Another bridge for the same arm, whose force limits are so high that a push is stopped for what it does."""
+def served_as(stage: Stage, cell: Cell) -> Iterator[Stage]:
+    """Another bridge for the same arm, with other gains or limits."""
     stage.bridge.terminate()
     stage.bridge.wait(15)
-    cell, file = with_limits(
-        stage.cell, stage.file, soft_force_n=90.0, hard_force_n=145.0, contact_force_n=199.0, contact_torque_nm=86.0
-    )
+    file = stage.file.with_name("other.yaml")
+    cell.write(file)
     try:
-        with staged(cell, file) as other, BridgeClient(cell, name="the test") as client:
-            lease(client)
-            yield other, client
+        with staged(cell, file) as other:
+            yield other
     finally:
         stage.bridge = serve(stage.file)
         await_serving(stage.bridge)
 
 
-def pushed(stage: Stage, matrix: Matrix, from_y: float, forces_n: list[float], name: str, row: str) -> None:
-    """Pushes along y, one after the other, from there, latch that fault within 50 ms of what the fault is about."""
+def pushed(stage: Stage, matrix: Matrix, from_y: float, force_n: float, name: str, row: str) -> None:
+    """A push along y, from there, latches that fault within 50 ms of what the fault is about."""
     wall, limit = stage.cell.workspace.high_m[1] + 0.05, 2 * stage.cell.limits.speed_m_s
 
     def too_much(seen: Seen) -> bool:
@@ -268,31 +268,33 @@ def pushed(stage: Stage, matrix: Matrix, from_y: float, forces_n: list[float], n
         return seen.speed_m_s > limit
 
     reactions = []
-    with with_higher_force_limits(stage) as (other, client):
-        for _ in range(matrix.repeats):
-            other.ready(client)
+    for _ in range(matrix.repeats):
+        with BridgeClient(stage.cell, name="the test") as client:
+            lease(client)
+            stage.ready(client)
             move = Mover(client)
             move(towards(np.array(LIFT_CUBE.start_position_m) + [0.0, from_y, 0.0]), 40)
-            begun = client.latest().stamp
-            for force_n in forces_n:
-                other.scoring.disturb("push", force_n=[0.0, force_n, 0.0], seconds=1.0)
-                move(stay, 6)
-            cause = other.seconds_until(too_much, begun) + begun
-            reactions.append(other.seconds_until_fault(name, cause - 1e-3))
-            other.scoring.calm()
-            other.seconds_until_rest(begun)
-            client.stop()
-            client.recover(by_person=True)
-            client.move_home(LIFT_CUBE.start_q_rad)
+            begun = stage.scoring.disturb("push", force_n=[0.0, force_n, 0.0], seconds=0.6)
+            move(stay, 14)
+            cause = stage.seconds_until(too_much, begun) + begun
+            reactions.append(stage.seconds_until_fault(name, cause - 1e-3))
+            stage.scoring.calm()
+            stage.seconds_until_rest(begun)
+            stage.ready(client)
     matrix.note(row, name, 0.05, reactions)
 
 
 def test_a_push_out_of_the_workspace_stops_the_arm(stage: Stage, matrix: Matrix) -> None:
-    pushed(stage, matrix, 0.355, [50.0, 95.0, 120.0], "left_workspace", "pushed out of the workspace")
+    """A soft arm, or the force would stop it first."""
+    with served_as(stage, replace(stage.cell, gains=replace(stage.cell.gains, translational_n_per_m=250.0))) as other:
+        pushed(other, matrix, 0.355, 28.0, "left_workspace", "pushed out of the workspace")
 
 
 def test_a_tool_too_fast_stops_the_arm(stage: Stage, matrix: Matrix) -> None:
-    pushed(stage, matrix, 0.0, [140.0], "overspeed", "tool too fast")
+    """With force limits so high that they do not stop it first."""
+    forces = {"soft_force_n": 90.0, "hard_force_n": 145.0, "contact_force_n": 199.0, "contact_torque_nm": 86.0}
+    with served_as(stage, replace(stage.cell, limits=replace(stage.cell.limits, **forces))) as other:
+        pushed(other, matrix, 0.0, 140.0, "overspeed", "tool too fast")
 
 
 def test_a_tool_that_is_pressed_is_not_pressed_harder_and_above_the_hard_limit_the_arm_stops(

