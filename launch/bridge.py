@@ -68,7 +68,8 @@ def show(client: BridgeClient) -> None:
 
 def hold(client: BridgeClient) -> None:
     """Arm, and stay armed until Ctrl-C, a SIGTERM or a fault (BridgeFaulted)."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs ignore the first
+        signal.signal(number, signal.default_int_handler)
     client.connect(LIFT_CUBE.contract_hash())
     client.arm()
     print("The arm holds where it is, and gives way like a spring. Ctrl-C stops and disarms it.", flush=True)

@@ -163,9 +163,9 @@ def test_a_bridge_that_is_killed_leaves_an_arm_that_stops_itself_and_a_new_one_t
             killed = client.latest().stamp
             stage.bridge.send_signal(signal.SIGKILL)
             stage.bridge.wait()
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 30
             while (truth := stage.scoring.truth()).hand_speed_m_s > 0.02 or truth.stamp < killed + 0.05:
-                assert time.monotonic() < deadline
+                assert time.monotonic() < deadline, truth
                 time.sleep(0.005)
             rests.append(truth.stamp - killed)
         stage.bridge = serve(stage.file)
