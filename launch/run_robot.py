@@ -119,7 +119,7 @@ class Run:
         _terminal.checked("robot", f"{cell.robot.model} at {cell.robot.address}, {client.status().mode}")
         judge.before_first_motion()
         try:
-            self._run_trials(TrialRunner(client, estimator, spec, policy), judge, estimator)
+            self._run_trials(TrialRunner(client, estimator, spec, policy, judge.looked_at), judge, estimator)
         except (BridgeFaulted, BridgeLost, NothingInSight):
             judge.check()
             camera.read_latest(CAMERA_SILENT_S)

@@ -18,8 +18,9 @@ NEXT: dict[Mode, tuple[Mode, ...]] = {
 }
 """Besides, every mode goes to `faulted` by a fault: a moving arm through `stopping`, one at rest at once."""
 
-Clearing = Literal["commander", "person", "restart"]
-"""Who may clear it by `recover`: the program that holds the lease; only a person; nobody before a new start."""
+Clearing = Literal["commander", "commander once", "person", "restart"]
+"""Who may clear it by `recover`: the program that holds the lease; that program, but after it a person; only a person;
+nobody before a new start."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ FAULTS: dict[str, FaultKind] = {
     "home_not_reached": FaultKind("A drive to a joint pose ended elsewhere.", "arm", 0.1),
     "control_ended": FaultKind("The impedance controller ended without being asked to.", "arm", 0.05),
     "packets_lost": FaultKind("The arm lost too many control packets in a row.", "arm", 0.05),
-    "arm_reflex": FaultKind("The arm's own reflex stopped it.", "arm", 0.01),
+    "arm_reflex": FaultKind("The arm's own reflex stopped it.", "arm", 0.01, "commander once"),
     "user_stop": FaultKind("The user stop was pressed.", "arm", 0.05, "person"),
     "arm_silent": FaultKind("The arm sends no new state.", "arm", 2.0, "person"),
     "arm_unreachable": FaultKind("The connection to the arm is gone.", "arm", 2.0, "person"),
@@ -83,6 +84,7 @@ class ModeMachine:
         self.mode: Mode = "disarmed"
         self.fault: LatchedFault | None = None
         self.faults_seen = 0
+        self._cleared_once: set[str] = set()
 
     @property
     def in_motion(self) -> bool:
@@ -115,14 +117,22 @@ class ModeMachine:
         """Raises NotNow while the arm still moves, or if more than this is needed to clear the fault."""
         if self.in_motion:
             raise NotNow(f"The arm is {self.mode}; recover when it has stopped.")
-        needed = "commander" if self.fault is None else FAULTS[self.fault.name].cleared_by
-        if self.fault is not None and needed == "person" and not by_person:
-            raise NotNow(f"{self.fault.cause} A person has to look at the arm, then `launch/bridge.py recover`.")
-        if self.fault is not None and needed == "restart":
+        if self.fault is None:
+            return
+        needed = FAULTS[self.fault.name].cleared_by
+        again = needed == "commander once" and self.fault.name in self._cleared_once
+        if (needed == "person" or again) and not by_person:
+            often = " It is not the first time." if again else ""
+            raise NotNow(f"{self.fault.cause}{often} A person has to look at the arm, then `launch/bridge.py recover`.")
+        if needed == "restart":
             raise NotNow(f"{self.fault.cause} Remove the cause and start the bridge anew.")
 
     def recover(self, by_person: bool = False) -> None:
         """Clear the latched fault. Raises NotNow as `check_recovery` does."""
         self.check_recovery(by_person)
+        if by_person:
+            self._cleared_once.clear()
+        elif self.fault is not None:
+            self._cleared_once.add(self.fault.name)
         self.fault = None
         self.mode = "disarmed"

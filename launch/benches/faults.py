@@ -14,6 +14,7 @@ from safety.faults import FAULTS, NEXT
 _ROOT = Path(__file__).resolve().parents[2]
 _BY = {
     "commander": "the program, by `recover`",
+    "commander once": "the program once, then a person",
     "person": "a person, by `launch/bridge.py recover`",
     "restart": "a new start of the bridge",
 }

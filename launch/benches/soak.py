@@ -66,6 +66,7 @@ class Story:
     disturbed: Counter[str] = field(default_factory=Counter)
     reactions_s: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     wrong: list[str] = field(default_factory=list)
+    cleared_once: set[str] = field(default_factory=set)
     memory_mb: dict[str, list[float]] = field(default_factory=lambda: {"bridge": [], "mock cell": []})
 
 
@@ -166,14 +167,22 @@ class Pick:
         if fault is not None:
             self._story.reactions_s[fault.name].append(fault.stamp - self._disturbed_at)
             self._scoring.calm()
-            by_person = FAULTS[fault.name].cleared_by == "person"
-            if by_person:
-                with contextlib.suppress(BridgeRefused):
-                    client.recover()
-                    self._story.wrong.append(f"{fault.name} was cleared without a person")
-            client.wait_until(client.latest().stamp + 0.1)
-            client.recover(by_person=by_person)
+            self._clear(fault.name)
         self._scoring.calm()
+
+    def _clear(self, name: str) -> None:
+        """As whoever the table says, having tried it as the program where that must be refused."""
+        client, once, cleared_by = self._client, self._story.cleared_once, FAULTS[name].cleared_by
+        by_person = cleared_by == "person" or (cleared_by == "commander once" and name in once)
+        if by_person:
+            once.clear()
+            with contextlib.suppress(BridgeRefused):
+                client.recover()
+                self._story.wrong.append(f"{name} was cleared without a person")
+        else:
+            once.add(name)
+        client.wait_until(client.latest().stamp + 0.1)
+        client.recover(by_person=by_person)
 
 
 def _weigh(story: Story) -> None:
