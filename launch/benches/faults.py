@@ -38,13 +38,14 @@ def run(arguments: Arguments) -> int:
     command = [sys.executable, "-m", "pytest", "-q", "tests/hil", "-k", "faults", "--timeout", "1800"]
     done = subprocess.run([*command, "--repeats", str(arguments.repeats), "--fault-matrix", str(report)], cwd=_ROOT)
     if done.returncode == 0:
-        arguments.page.write_text(page(json.loads(report.read_text()), arguments.repeats))
+        arguments.page.write_text(page(json.loads(report.read_text())))
         print(f"{arguments.page} has been written anew.")
     return done.returncode
 
 
-def page(matrix: dict[str, dict[str, Any]], repeats: int) -> str:
+def page(matrix: dict[str, dict[str, Any]]) -> str:
     """docs/faults.md."""
+    repeats = max(row["repeats"] for row in matrix.values())
     return "\n".join(
         [
             "# When something goes wrong",

@@ -118,9 +118,9 @@ def lost(stage: Stage, client: BridgeClient, disturb: Callable[[], object]) -> f
 def test_a_silent_robot_is_noticed_and_never_answered_for(stage: Stage, client: BridgeClient, matrix: Matrix) -> None:
     reactions = []
     for _ in range(matrix.repeats):
-        reactions.append(lost(stage, client, lambda: stage.scoring.disturb("silence", seconds=3.0)))
+        reactions.append(lost(stage, client, lambda: stage.scoring.disturb("silence", seconds=2.0)))
         time.sleep(1.0)
-    matrix.note("robot silent for 3 s", "arm_silent or arm_unreachable", 2.5, reactions, clock="wall")
+    matrix.note("robot silent for 2 s", "arm_silent or arm_unreachable", 2.5, reactions, clock="wall")
 
 
 def test_a_robot_that_restarts_is_noticed_and_connected_to_again(
