@@ -40,6 +40,7 @@ def while_swinging(stage: Stage, client: BridgeClient, disturb: Disturb, seconds
         return setpoint
 
     swing(client, seconds, meddle)
+    assert acted, f"stopped before anything was done: {client.status().fault}"
     return acted[0]
 
 
