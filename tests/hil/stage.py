@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from robot_runtime.wire import BridgeStatus
 
 ROOT = Path(__file__).resolve().parents[2]
 HASH, PERIOD = LIFT_CUBE.contract_hash(), LIFT_CUBE.period_s
+KEPT = 12_000
+"""States: of the last minute."""
 _PATIENCE_S = 60.0
 """Wall time; robot time may pass much more slowly."""
 
@@ -47,20 +50,21 @@ class Seen:
 
 @dataclass
 class Stage:
-    """What the tests act on. seen: every state that the bridge published, in order."""
+    """What the tests act on. seen: the states that the bridge published last, in order."""
 
     cell: Cell
     file: Path
     bridge: subprocess.Popen[str]
-    seen: list[Seen]
+    seen: deque[Seen]
     scoring: ScoringClient = field(init=False)
 
     def since(self, stamp: float) -> list[Seen]:
         """What was seen after that robot time."""
-        first = len(self.seen)
-        while first and self.seen[first - 1].stamp > stamp:  # from the end: it grows by 200 rows a second
+        rows = list(self.seen)
+        first = len(rows)
+        while first and rows[first - 1].stamp > stamp:
             first -= 1
-        return self.seen[first:]
+        return rows[first:]
 
     def seconds_until(self, happened: Callable[[Seen], bool], since: float, within_s: float = 10.0) -> float:
         """Robot time from `since` until it happened, awaited for `within_s`; fails if it does not."""
@@ -91,11 +95,8 @@ class Stage:
     def wall_seconds_until_fault(self, since_s: float) -> tuple[str, float]:
         """Which fault came after that wall time, and how long after: for when robot time stands still."""
         while time.monotonic() < since_s + 10.0:
-            first = len(self.seen)
-            while first and self.seen[first - 1].wall_s > since_s:
-                first -= 1
-            for row in self.seen[first:]:
-                if row.fault is not None:
+            for row in list(self.seen):
+                if row.wall_s > since_s and row.fault is not None:
                     return row.fault, row.wall_s - since_s
             time.sleep(0.01)
         raise AssertionError("no fault within 10 s")
@@ -157,7 +158,7 @@ def await_serving(bridge: subprocess.Popen[str]) -> None:
 def staged(cell: Cell, file: Path, **environment: str) -> Iterator[Stage]:
     """A bridge for a mock cell that is up, with an onlooker. environment: of the bridge."""
     assert cell.scoring is not None
-    seen: list[Seen] = []
+    seen: deque[Seen] = deque(maxlen=KEPT)  # all of them would make garbage collection take seconds
     stage = Stage(cell, file, serve(file, **environment), seen)
 
     def see(state: RobotState, status: BridgeStatus) -> None:
