@@ -125,10 +125,7 @@ def shout(cell: Cell, overheard: Overheard, messages: int, seed: int, told: Any)
     """Send so many, in random order; tells how many of each kind."""
     random = np.random.default_rng(seed)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    insider = context.socket(zmq.DEALER)
-    insider.linger, insider.sndhwm = 5000, 200
-    wire.secure_client(insider, wire.load_keys(cell.keys_folder, "client"))
-    insider.connect(cell.command_endpoint)
+    insider = _insider(context, cell)
     count: Counter[str] = Counter()
     for _ in range(messages):
         draw = random.random()
@@ -138,7 +135,12 @@ def shout(cell: Cell, overheard: Overheard, messages: int, seed: int, told: Any)
             kind = _stranger(context, cell, random)
         else:
             kind, message = _from_inside(overheard, random)
-            insider.send(message)  # waits where the bridge is behind
+            try:
+                insider.send(message)  # waits where the bridge is behind
+            except zmq.Again:
+                insider.close()
+                insider = _insider(context, cell)
+                kind = "given up, connected anew"
             while insider.poll(0):
                 insider.recv()
         count[kind] += 1
@@ -146,6 +148,15 @@ def shout(cell: Cell, overheard: Overheard, messages: int, seed: int, told: Any)
     insider.close()
     context.term()
     told.put(count)
+
+
+def _insider(context: zmq.Context[zmq.Socket[bytes]], cell: Cell) -> zmq.Socket[bytes]:
+    """A connection with a client's key."""
+    insider = context.socket(zmq.DEALER)
+    insider.linger, insider.sndhwm, insider.sndtimeo = 5000, 200, 3000
+    wire.secure_client(insider, wire.load_keys(cell.keys_folder, "client"))
+    insider.connect(cell.command_endpoint)
+    return insider
 
 
 def _raw(cell: Cell, random: np.random.Generator) -> str:
