@@ -36,7 +36,7 @@ def run(arguments: Arguments) -> int:
     """Run the tests of faults; the page is written only from a run in which all passed."""
     report = arguments.report.absolute()
     command = [sys.executable, "-m", "pytest", "-q", "tests/hil", "-k", "faults", "--timeout", "1800"]
-    done = subprocess.run([*command, "--repeats", str(arguments.repeats), "--fault-matrix", str(report)], cwd=_ROOT)
+    done = subprocess.run([*command, "--repeats", str(arguments.repeats), f"--fault-matrix={report}"], cwd=_ROOT)
     if done.returncode == 0:
         arguments.page.write_text(page(json.loads(report.read_text())))
         print(f"{arguments.page} has been written anew.")
