@@ -17,7 +17,7 @@ class RobotState:
     q, dq: joint positions rad and velocities rad/s. Shape: (7,)
     pose_base_tcp: tool centre point in the base frame.
     v_base_tcp: linear m/s then angular rad/s, base frame. Shape: (6,)
-    wrench_base: external force N then torque Nm at the tool, base frame. Shape: (6,)
+    wrench_base: external force N then torque Nm that act on the tool, base frame. Shape: (6,)
     gripper_width: opening between the fingers, metres, and the robot time it was read at.
     gripper_closed: what the gripper was last *told*.
     """

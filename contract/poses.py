@@ -1,33 +1,45 @@
-"""Rigid transforms. Quaternions are wxyz; every function takes numpy arrays or torch tensors, batched on the left."""
+"""Rigid transforms. Quaternions are wxyz; every function takes numpy arrays or torch tensors, batched on the left.
+
+A single numpy vector is computed on plain floats, ten times as fast: guard and reference turn poses a thousand times a
+second.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from contract.arrays import limit_norm, namespace, norm
+from contract.arrays import is_single, limit_norm, namespace, norm
 
 
 def quat_multiply(a: Any, b: Any) -> Any:
     """Hamilton product a·b. Shape: (..., 4)"""
-    aw, ax, ay, az = a[..., 0], a[..., 1], a[..., 2], a[..., 3]
-    bw, bx, by, bz = b[..., 0], b[..., 1], b[..., 2], b[..., 3]
-    return namespace(a).stack(
-        [
-            aw * bw - ax * bx - ay * by - az * bz,
-            aw * bx + ax * bw + ay * bz - az * by,
-            aw * by - ax * bz + ay * bw + az * bx,
-            aw * bz + ax * by - ay * bx + az * bw,
-        ],
-        -1,
-    )
+    if is_single(a) and is_single(b):
+        return np.array(_product(a.tolist(), b.tolist()))
+    parts = _product([a[..., i] for i in range(4)], [b[..., i] for i in range(4)])
+    return namespace(a).stack(parts, -1)
+
+
+def _product(a: list[Any], b: list[Any]) -> list[Any]:
+    """The same on components, floats or arrays."""
+    (aw, ax, ay, az), (bw, bx, by, bz) = a, b
+    return [
+        aw * bw - ax * bx - ay * by - az * bz,
+        aw * bx + ax * bw + ay * bz - az * by,
+        aw * by - ax * bz + ay * bw + az * bx,
+        aw * bz + ax * by - ay * bx + az * bw,
+    ]
+
+
+_CONJUGATE = np.array([1.0, -1.0, -1.0, -1.0])
 
 
 def quat_conjugate(q: Any) -> Any:
     """Inverse of a unit quaternion. Shape: (..., 4)"""
-    return namespace(q).concatenate([q[..., :1], -q[..., 1:]], -1)
+    return q * _CONJUGATE if is_single(q) else namespace(q).concatenate([q[..., :1], -q[..., 1:]], -1)
 
 
 def quat_rotate(q: Any, v: Any) -> Any:
@@ -39,6 +51,11 @@ def quat_rotate(q: Any, v: Any) -> Any:
 
 def quat_from_axis_angle(rotation: Any) -> Any:
     """Unit quaternion of a rotation vector in radians. Shape: (..., 3) -> (..., 4)"""
+    if is_single(rotation):
+        x, y, z = rotation.tolist()
+        length = math.sqrt(x * x + y * y + z * z)
+        share = math.sin(length / 2) / length if length > 1e-8 else 0.5
+        return np.array([math.cos(length / 2), share * x, share * y, share * z])
     xp = namespace(rotation)
     angle = norm(rotation)
     small = angle < 1e-8
@@ -48,6 +65,11 @@ def quat_from_axis_angle(rotation: Any) -> Any:
 
 def axis_angle_from_quat(q: Any) -> Any:
     """Rotation vector in radians, length at most pi. Shape: (..., 4) -> (..., 3)"""
+    if is_single(q):
+        w, x, y, z = q.tolist() if q[0] >= 0 else (-q).tolist()
+        length = math.sqrt(x * x + y * y + z * z)
+        share = 2 * math.atan2(length, w) / length if length > 1e-8 else 2.0
+        return np.array([share * x, share * y, share * z])
     xp = namespace(q)
     q = xp.where(q[..., :1] < 0, -q, q)
     sine = norm(q[..., 1:])

@@ -12,6 +12,7 @@ from contract.task_spec import TaskSpec
 from robot_runtime.mock_cell.cell_process import MockCell
 from robot_runtime.mock_cell.scoring import ScoringClient
 from robot_runtime.trials import Trial
+from safety.faults import LatchedFault
 
 
 class NoTerminal(RuntimeError):
@@ -23,6 +24,9 @@ class Judge(Protocol):
 
     def before_first_motion(self) -> None:
         """Returns when the arm may move."""
+
+    def looked_at(self, fault: LatchedFault) -> bool:
+        """Before that fault is cleared and the arm goes on: whether a person has looked at it."""
 
     def set_up(self, seed: int) -> None:
         """The arm waits at its start pose: put the object somewhere in the work area."""
@@ -45,6 +49,10 @@ class GroundTruth:
 
     def before_first_motion(self) -> None:
         """Nobody can be hurt."""
+
+    def looked_at(self, fault: LatchedFault) -> bool:
+        """Nobody is there."""
+        return False
 
     def set_up(self, seed: int) -> None:
         """Teleports the cube."""
@@ -79,6 +87,14 @@ class Operator:
             "The arm will open its gripper, rise and drive to the start pose. Work area clear, stop button in reach?"
             " Enter starts, Ctrl-C leaves."
         )
+
+    def looked_at(self, fault: LatchedFault) -> bool:
+        """Asks; Ctrl-C leaves the fault as it is."""
+        _terminal.ask(
+            f"{fault.cause} Look at the arm and remove the cause. Enter clears the fault; the gripper opens and the arm"
+            " drives to the start pose. Ctrl-C leaves."
+        )
+        return True
 
     def set_up(self, seed: int) -> None:
         """The seed means nothing to a person."""

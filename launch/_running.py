@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import os
 import signal
 import socket
@@ -17,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from robot_runtime.cell import Cell
+from robot_runtime.locks import Taken, exclusive
 
 BRIDGE_START_S = 60.0
 BRIDGE_STOP_S = 8.0
@@ -35,20 +35,11 @@ class BridgeDidNotStart(RuntimeError):
 @contextlib.contextmanager
 def cell_lock(cell: Cell) -> Iterator[None]:
     """One program at a time commands a cell. Raises CellBusy with the process that does."""
-    state = Path(os.environ.get("XDG_STATE_HOME", "~/.local/state")).expanduser()
-    path = state / "panda-jumpstart" / "locks" / f"{cell.name}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise CellBusy(
-                f"Cell '{cell.name}' is in use by process {file.read().strip() or 'unknown'}: wait for it or stop it."
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+            held.enter_context(exclusive(cell.name))
+        except Taken as error:
+            raise CellBusy(f"Cell '{cell.name}' is in use by process {error.holder}: wait for it or stop it.") from None
         yield
 
 
@@ -58,7 +49,7 @@ def bridge(cell: Cell, cell_argument: str, show: Callable[[str], None]) -> Itera
 
     show: called from a thread with every line the bridge prints. Raises BridgeDidNotStart.
     """
-    if _listens(cell.bridge.host, cell.bridge.command_port):
+    if listens(cell.bridge.host, cell.bridge.command_port):
         yield
         return
     if not cell.bridge.host.startswith("127."):
@@ -79,7 +70,8 @@ def bridge(cell: Cell, cell_argument: str, show: Callable[[str], None]) -> Itera
             process.wait()
 
 
-def _listens(host: str, port: int) -> bool:
+def listens(host: str, port: int) -> bool:
+    """Whether anything answers there."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         return probe.connect_ex((host, port)) == 0

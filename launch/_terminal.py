@@ -10,7 +10,7 @@ import threading
 import tty
 from types import TracebackType
 
-GREEN, RED, BOLD, PLAIN = "\033[32m", "\033[31m", "\033[1m", "\033[0m"
+GREEN, RED, GREY, BOLD, PLAIN = "\033[32m", "\033[31m", "\033[90m", "\033[1m", "\033[0m"
 _LIVE = sys.stdout.isatty()
 
 

@@ -24,7 +24,8 @@ def main() -> None:
         print(f"usage: launch/bench.py {{{','.join(names)}}} [--help] ...", file=sys.stderr)
         sys.exit(0 if name in ("__help", "_h") else 2)
     bench = importlib.import_module(f"benches.{name}")
-    bench.run(tyro.cli(bench.Arguments, prog=f"launch/bench.py {name}", args=sys.argv[2:]))
+    code = bench.run(tyro.cli(bench.Arguments, prog=f"launch/bench.py {name}", args=sys.argv[2:]))
+    sys.exit(code if isinstance(code, int) else 0)  # some return their figures
 
 
 if __name__ == "__main__":

@@ -34,11 +34,11 @@ from perception.estimator import Estimator, EstimatorFailed
 from perception.realsense import open_camera
 from robot_runtime.bridge_client import BridgeClient, BridgeFaulted, BridgeLost, BridgeRefused
 from robot_runtime.cell import Cell, CellError, load_cell
-from robot_runtime.loop import OperatorStopped, Tick
+from robot_runtime.loop import NotAtStart, OperatorStopped, Tick
 from robot_runtime.mock_cell.cell_process import MockCell, MockCellAddresses, MockCellFailed, PortInUse
 from robot_runtime.mock_cell.scoring import ScoringClient, ScoringUnreachable
 from robot_runtime.trials import GripperStuck, NothingInSight, Trial, TrialRunner, summary
-from robot_runtime.wire import Counters, KeysMissing, WireError
+from robot_runtime.wire import Counters, KeysUnusable, WireError
 
 POLICIES = Path(__file__).resolve().parent.parent / "policies"
 BLIND_TRIALS = 3
@@ -57,9 +57,9 @@ class WrongArgument(ValueError):
 
 EXPECTED = (
     UnknownTask, CellError, artifact.ArtifactError, _running.CellBusy, _running.BridgeDidNotStart, _judges.NoTerminal,
-    MockCellFailed, PortInUse, ScoringUnreachable, KeysMissing, WireError, BridgeLost, BridgeRefused, BridgeFaulted,
+    MockCellFailed, PortInUse, ScoringUnreachable, KeysUnusable, WireError, BridgeLost, BridgeRefused, BridgeFaulted,
     DetectorMissing, EstimatorFailed, CameraMissing, CameraStalled, WrongCamera, NothingInSight, GripperStuck,
-    WrongArgument,
+    WrongArgument, NotAtStart,
 )  # fmt: skip
 
 
@@ -119,7 +119,7 @@ class Run:
         _terminal.checked("robot", f"{cell.robot.model} at {cell.robot.address}, {client.status().mode}")
         judge.before_first_motion()
         try:
-            self._run_trials(TrialRunner(client, estimator, spec, policy), judge, estimator)
+            self._run_trials(TrialRunner(client, estimator, spec, policy, judge.looked_at), judge, estimator)
         except (BridgeFaulted, BridgeLost, NothingInSight):
             judge.check()
             camera.read_latest(CAMERA_SILENT_S)

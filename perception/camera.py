@@ -20,6 +20,10 @@ class CameraStalled(RuntimeError):
     """The camera has sent nothing for too long. Re-plug it and start again."""
 
 
+class CameraFrozen(RuntimeError):
+    """The camera sends the same picture again and again though the arm moves. Re-plug it and start again."""
+
+
 @dataclass(frozen=True)
 class Frame:
     """One colour image and its depth, aligned pixel by pixel.

@@ -13,13 +13,15 @@ import numpy as np
 from contract.messages import ObjectState, RobotState
 from contract.poses import Pose
 from contract.task_spec import TaskSpec
-from perception.camera import Camera, Frame
+from perception.camera import Camera, CameraFrozen, Frame
 from perception.detector import Detector
 from perception.pose_estimation import CubeMeasurement, measure_cube
 from perception.tracker import ObjectTracker
 
 _WAIT_S = 0.2
 _STAMP_PAIRS = 500
+FROZEN_TOOL_M = 0.03
+"""So far the tool may move before pictures, byte for byte the same, show that the camera is frozen."""
 
 
 class EstimatorFailed(RuntimeError):
@@ -83,6 +85,7 @@ class Estimator:
         self._newest_state_stamp = -np.inf
         self._stopping = threading.Event()
         self._failure: Exception | None = None
+        self._same_since: tuple[np.ndarray, np.ndarray] | None = None  # a picture, and where the tool was
         self._thread = threading.Thread(target=self._run, name="estimator", daemon=True)
 
     def start(self) -> Estimator:
@@ -119,20 +122,27 @@ class Estimator:
         return self.tracker.belief(state)
 
     def look(self, frame: Frame) -> CubeMeasurement | None:
-        """The best plausible measurement in one frame, or None."""
+        """The plausible measurement nearest to the belief, before there is one the surest; or None."""
         detections = self.detector.detect(frame.rgb)
         if not detections:
             self.statistics.unseen += 1
             return None
+        plausible = []
         for detection in detections:
             measured = measure_cube(
                 detection.mask, frame.depth_m, frame.K, self.T_base_camera, self.spec.object_width_m, self.tracker.yaw
             )
             if measured is not None:
-                self._confidence = detection.score
-                return measured
-        self.statistics.implausible += 1
-        return None
+                plausible.append((measured, detection.score))
+        if not plausible:
+            self.statistics.implausible += 1
+            return None
+        belief = self.tracker.belief()
+        if belief is not None:  # or a second object of the same looks would be taken for the first
+            where = belief.pose_base_object.position
+            plausible.sort(key=lambda found: float(np.linalg.norm(found[0].position - where)))
+        measured, self._confidence = plausible[0]
+        return measured
 
     def _run(self) -> None:
         number: int | None = None
@@ -150,6 +160,7 @@ class Estimator:
         stamp = frame.stamp_s if self.clock == "robot" else self._robot_clock.robot_time(frame.host_s)
         if stamp is None:
             return
+        self._check_it_lives(frame.rgb, stamp)
         measured = self.look(frame)
         self.statistics.frames += 1
         if measured is not None:
@@ -157,3 +168,13 @@ class Estimator:
             self.tracker.see_object(stamp, measured.position, measured.yaw, measured.covariance, self._confidence)
         self.newest = (frame, measured)
         self.statistics.busy_s += time.perf_counter() - began
+
+    def _check_it_lives(self, rgb: np.ndarray, stamp: float) -> None:
+        """Raises CameraFrozen once the tool has moved and the picture has not changed at all."""
+        tool = self.tracker.tool_at(stamp)
+        if tool is None:
+            return
+        if self._same_since is None or not np.array_equal(rgb, self._same_since[0]):
+            self._same_since = rgb, tool.position
+        elif np.linalg.norm(tool.position - self._same_since[1]) > FROZEN_TOOL_M:
+            raise CameraFrozen(str(CameraFrozen.__doc__))

@@ -14,15 +14,16 @@ import numpy as np
 
 from contract.messages import GripperCommand, RobotState, Setpoint
 from contract.poses import Pose
-from robot_runtime import wire
 from robot_runtime.cell import Cell
-from robot_runtime.flight_recorder import FlightRecorder
+from robot_runtime.cell_limits import guard_limits, reference_limits
+from robot_runtime.flight_recorder import Decision, FlightRecorder
 from robot_runtime.franka import Arm, ArmFault, ArmState
 from robot_runtime.gripper import Gripper, GripperUnreachable
 from robot_runtime.reference import SmoothReference
 from robot_runtime.wire import BridgeStatus, Counters, Executed
 from safety.faults import LatchedFault, Mode, ModeMachine, NotNow
-from safety.guard import GuardLimits, judge, violations
+from safety.grasp import Grasp
+from safety.guard import GuardLimits, Measured, Trail, judge, violations
 from safety.watchdog import judge_silence
 
 SILENT_ARM_S = 1.5
@@ -35,6 +36,8 @@ RAISE_SPEED_M_S = 0.15
 HOMING_DONE_RAD = 0.02
 OVERSPEED_FACTOR = 2.0
 """Measured tool speed above this many times the limit is a fault in every mode."""
+RECORD_WITHIN_S = 0.7
+"""A fault's record waits no longer for the arm to come to rest."""
 OUTSIDE_MARGIN_M = 0.05
 """So far outside the workspace the measured tool may swing before it is a fault."""
 
@@ -46,8 +49,8 @@ class Authority:
         self._cell = cell
         self._machine = ModeMachine()
         self._counters = Counters()
-        self._recorder = FlightRecorder(cell.flight_records_folder)
-        self._dumped = True
+        self._recorder = FlightRecorder(cell)
+        self._recorded: LatchedFault | None = None
         self._limits = guard_limits(cell, 0.05)
         self._homing_q: np.ndarray | None = None
         self._homing_goal = np.zeros(7)
@@ -59,8 +62,10 @@ class Authority:
         self._now = self._arm_state.stamp
         self._gripper = Gripper(cell.robot.address, lambda: self._now)
         self._gripper.connect()
+        self._grasp = Grasp()
         self._state = self._contract_state()
-        self._previous: Setpoint
+        self._trail: Trail
+        self._told_s: float
         self._reference: SmoothReference
         self._hold_here()
 
@@ -89,8 +94,8 @@ class Authority:
         return BridgeStatus(
             mode=self._machine.mode,
             fault=self._machine.fault,
-            counters=self._counters,
-            command_base_tcp=self._previous.pose_base_tcp,
+            counters=replace(self._counters, records_lost=self._recorder.lost),
+            command_base_tcp=self._trail.previous.pose_base_tcp,
             reference_base_tcp=self._reference.reference.pose_base_tcp,
             commander=commander,
         )
@@ -103,18 +108,21 @@ class Authority:
 
     def tick(self) -> None:
         """Read the arm, judge silence, move the reference on. Never raises for what the arm does."""
+        began_s = time.perf_counter()
         try:
             if not self._lost:
                 self._look()
             if self._machine.mode != "faulted":
                 self._act()
         except ArmFault as fault:
-            self._fail(fault)
-        if self._machine.mode == "faulted" and not self._dumped:
-            self._dumped = True
-            assert self._machine.fault is not None
-            record = self._recorder.dump(self._machine.fault.name)
-            print(f"fault: {self._machine.fault.cause} Recorded in {record}.", flush=True)
+            if self._machine.mode != "faulted":  # what is gone is gone on every turn
+                self._fail(fault)
+        latched = self._machine.fault
+        waited = latched is not None and self._now - latched.stamp > RECORD_WITHIN_S
+        if latched is not None and latched is not self._recorded and (waited or self._machine.mode == "faulted"):
+            self._recorded = latched
+            self._recorder.dump(latched)
+        self._recorder.busy_s = time.perf_counter() - began_s
 
     def _look(self) -> None:
         """Read the arm and check that what it does is what it should."""
@@ -125,7 +133,13 @@ class Authority:
             raise ArmFault("arm_silent", f"The arm has sent no new state for {SILENT_ARM_S} s.")
         self._now, self._arm_state = arm.stamp, arm
         self._state = self._contract_state()
-        self._recorder.state(self._state, self._reference.reference.pose_base_tcp)
+        command = self._trail.previous.pose_base_tcp
+        self._recorder.turn(self._state, self._reference.reference, command, self._machine.mode)
+        height = float(arm.pose_base_tcp.position[2])
+        reading = self._gripper.reading
+        self._grasp = self._grasp.after(reading.stamp, reading.width, reading.closed, height)
+        if arm.user_stopped and self._machine.fault is None:
+            self.trip("user_stop", "The user stop was pressed.", at_rest=True)
         if self._machine.in_motion:
             speed = float(np.linalg.norm(arm.v_base_tcp[:3]))
             self._count(peak_speed_m_s=max(self._counters.peak_speed_m_s, speed))
@@ -137,9 +151,12 @@ class Authority:
             self.trip("gripper_silent", self._gripper.fault or f"No gripper width for {SILENT_GRIPPER_S:g} s.")
         if speed > OVERSPEED_FACTOR * self._cell.limits.speed_m_s:
             self.trip("overspeed", f"The tool moved at {speed:.2f} m/s.")
-        low, high = np.array(self._limits.low_m), np.array(self._limits.high_m)
-        position = arm.pose_base_tcp.position
-        outside = float(np.maximum(low - position, position - high).max())
+        force = float(np.linalg.norm(arm.wrench_base[:3]))
+        if force > self._cell.limits.hard_force_n:
+            self.trip("contact_force", f"The tool is pressed with {force:.0f} N.")
+        if self._grasp.lost:
+            self.trip("object_lost", "The fingers have lost what they carried.")
+        outside = self._limits.workspace.outside_m(arm.pose_base_tcp.position)
         if outside > OUTSIDE_MARGIN_M and self._machine.mode in ("moving", "holding"):
             self.trip("left_workspace", f"The tool is {1e3 * outside:.0f} mm outside the workspace.")
 
@@ -153,10 +170,11 @@ class Authority:
         """Move the arm on, according to the mode."""
         if self._machine.mode in ("moving", "holding"):
             timing = self._cell.timing
-            silence = judge_silence(self._now, self._previous.stamp, timing.hold_after_s, timing.stop_after_s)
+            silence = judge_silence(self._now, self._told_s, timing.hold_after_s, timing.stop_after_s)
             if silence == "stop":
                 self.trip("setpoints_stopped", f"No setpoint came for {timing.stop_after_s:g} s.")
-            elif silence == "hold":
+            elif silence == "hold" and self._machine.mode == "moving":
+                self._reference.hold()
                 self._to("holding")
         if self._machine.mode in ("armed", "moving", "holding"):
             self._follow()
@@ -209,9 +227,18 @@ class Authority:
 
     def arm(self) -> None:
         """Hold where the arm is, ready for setpoints. Raises NotNow, ArmFault."""
+        self._machine.check("armed")
         position = self._arm_state.pose_base_tcp.position
-        if (position < self._limits.low_m).any() or (position > self._limits.high_m).any():
+        if self._limits.workspace.outside_m(position) > 0.0:
             raise NotNow(f"The tool is outside the workspace at {np.round(position, 3).tolist()} m; move_home first.")
+        weight, limit = float(np.linalg.norm(self._arm_state.wrench_base[:3])), self._cell.limits.payload_n
+        if weight > limit:
+            cause = (
+                f"At rest the tool feels {weight:.1f} N, more than {limit:g}: take away what it carries or touches,"
+                " or tell Desk of its load."
+            )
+            self.trip("wrong_payload", cause, at_rest=True)
+            raise NotNow(cause)
         self._to("armed")
         self._hold_here()
         self._arm.start_impedance(self._arm_state)
@@ -221,9 +248,14 @@ class Authority:
         self._count(setpoints=self._counters.setpoints + 1)
         if self._machine.mode not in ("armed", "moving", "holding"):
             fault = self._machine.fault
-            return self._refused(asked, fault.cause if fault is not None else f"The arm is {self._machine.mode}.")
-        measured = self._arm_state.pose_base_tcp
-        verdict = judge(self._limits, asked, self._previous, measured, self._now)
+            why = fault.cause if fault is not None else f"The arm is {self._machine.mode}."
+            self.note("refused", why)
+            return self._refused(asked, why)
+        arm = self._arm_state
+        measured = Measured(arm.pose_base_tcp, arm.q, arm.jacobian, arm.wrench_base[:3])
+        limits = self._limits_now
+        verdict = judge(limits, asked, self._trail, measured, self._now)
+        self._recorder.decision(Decision(limits, asked, self._trail, measured, self._now, verdict))
         if verdict.refusal is not None:
             if verdict.refusal.latches:
                 self.trip(verdict.refusal.name, verdict.refusal.cause)
@@ -233,21 +265,22 @@ class Authority:
         self._count(
             clipped=self._counters.clipped + bool(verdict.clipped),
             limit_violations=self._counters.limit_violations
-            + bool(violations(self._limits, executed, self._previous, measured)),
+            + bool(violations(limits, executed, self._trail, measured, self._now)),
         )
         answer = Executed(asked.sequence, self._now, executed.pose_base_tcp, clipped=verdict.clipped)
-        self.note("setpoint", {"asked": wire.setpoint_to_wire(asked), "executed": wire.executed_to_wire(answer)})
         self._to("moving")
         # Silence is counted from when the setpoint was meant, never from later than now.
-        self._previous = replace(executed, stamp=min(executed.stamp, self._now))
+        self._told_s = min(executed.stamp, self._now)
+        self._trail = self._trail.extended(executed, self._now)
         self._reference.advance(self._now)
-        self._reference.set_goal(executed.pose_base_tcp, self._now, self._limits.period_s)
+        at = max(executed.stamp, self._now)
+        coast_s = self._now + self._cell.timing.hold_after_s - at
+        self._reference.set_goal(executed.pose_base_tcp, at, executed.twist_base_tcp, max(0.0, coast_s))
         return answer
 
     def _refused(self, asked: Setpoint, why: str) -> Executed:
         self._count(refused=self._counters.refused + 1)
-        self.note("refused", why)
-        return Executed(asked.sequence, self._now, self._previous.pose_base_tcp, refused=why)
+        return Executed(asked.sequence, self._now, self._trail.previous.pose_base_tcp, refused=why)
 
     def move_gripper(self, command: GripperCommand) -> None:
         """Tell the gripper; never blocks."""
@@ -270,7 +303,7 @@ class Authority:
         here = self._reference.reference.pose_base_tcp
         up = np.array([here.position[0], here.position[1], max(CLEAR_HEIGHT_M, here.position[2])])
         seconds = float(up[2] - here.position[2]) / RAISE_SPEED_M_S
-        self._reference.set_goal(Pose(up, here.quaternion), self._now, seconds)
+        self._reference.set_goal(Pose(up, here.quaternion), self._now + seconds)
 
     def stop(self) -> None:
         """Begin to bring the arm to rest, whatever it does; nothing to do at rest."""
@@ -281,10 +314,9 @@ class Authority:
             except ArmFault as fault:
                 self._fail(fault)
 
-    def recover(self) -> None:
+    def recover(self, by_person: bool) -> None:
         """Clear latched faults, connecting again where a connection was lost. Raises NotNow if that fails."""
-        if self._machine.in_motion:
-            raise NotNow(f"The arm is {self._machine.mode}; recover when it has stopped.")
+        self._machine.check_recovery(by_person)
         try:
             renewed = self._arm.recover()
             self._arm_state = self._arm.read()
@@ -294,10 +326,11 @@ class Authority:
                 self._gripper.connect()
         except (ArmFault, GripperUnreachable) as error:
             raise NotNow(str(error)) from error  # the latched fault stays as it is
-        self._machine.recover()
+        self._machine.recover(by_person)
+        self._grasp = Grasp()
         self._hold_here()
         self._advanced_s = time.monotonic()
-        self.note("recover", None)
+        self.note("recover", {"by_person": by_person})
 
     def trip(self, name: str, cause: str, at_rest: bool = False) -> None:
         """Latch a fault and bring the arm to rest. at_rest: it already is, or nothing can be sent to it any more."""
@@ -309,7 +342,6 @@ class Authority:
                 at_rest = True
         self._machine.trip(name, cause, self._now, at_rest)
         self._count(faults=self._counters.faults + 1)
-        self._dumped = False
 
     def close(self) -> None:
         """Let go of arm and gripper."""
@@ -334,30 +366,29 @@ class Authority:
 
     def _hold_here(self) -> None:
         """Let reference and last setpoint begin where the arm is."""
-        limits, pose = self._cell.limits, self._arm_state.pose_base_tcp
-        self._reference = SmoothReference(pose, self._now, limits.speed_m_s, limits.rotation_rad_s)
-        self._previous = Setpoint(self._now - self._limits.period_s, -1, pose, np.zeros(6))
+        pose = self._arm_state.pose_base_tcp
+        self._reference = SmoothReference(pose, self._now, reference_limits(self._cell))
+        self._trail = Trail(Setpoint(self._now, -1, pose, np.zeros(6)))
+        self._told_s = self._now
+
+    @property
+    def _limits_now(self) -> GuardLimits:
+        """The guard's limits; with something in the fingers the tool stays as high as where that lay when taken."""
+        taken = self._grasp.taken_height
+        if taken is None:
+            return self._limits
+        return replace(self._limits, workspace=self._limits.workspace.above(taken))
 
     def _contract_state(self) -> RobotState:
-        gripper = self._gripper.reading
+        gripper, arm = self._gripper.reading, self._arm_state
         return RobotState(
-            **vars(self._arm_state),
+            stamp=arm.stamp,
+            q=arm.q,
+            dq=arm.dq,
+            pose_base_tcp=arm.pose_base_tcp,
+            v_base_tcp=arm.v_base_tcp,
+            wrench_base=arm.wrench_base,
             gripper_width=gripper.width,
             gripper_stamp=gripper.stamp,
             gripper_closed=gripper.closed,
         )
-
-
-def guard_limits(cell: Cell, period_s: float) -> GuardLimits:
-    """What the guard allows in this cell for setpoints every `period_s` seconds."""
-    return GuardLimits(
-        speed_m_s=cell.limits.speed_m_s,
-        rotation_rad_s=cell.limits.rotation_rad_s,
-        period_s=period_s,
-        low_m=cell.workspace.low_m,
-        high_m=cell.workspace.high_m,
-        lead_m=cell.limits.lead_m,
-        lead_rad=cell.limits.lead_rad,
-        max_age_s=cell.timing.setpoint_max_age_s,
-        max_ahead_s=2 * period_s,
-    )

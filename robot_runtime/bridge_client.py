@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import zmq
 
-from contract.messages import GripperCommand, RobotState, Setpoint
+from contract.messages import GripperCommand, ObjectState, RobotState, Setpoint
 from robot_runtime import wire
 from robot_runtime.cell import Cell
 from robot_runtime.wire import BridgeStatus, Executed
@@ -77,6 +77,13 @@ class BridgeClient:
         self._session = reply["session"]
         self.latest()
 
+    @property
+    def session(self) -> str:
+        """What proves on the wire that this client holds the lease. Raises BridgeRefused before `connect`."""
+        if self._session is None:
+            raise BridgeRefused("There is no session before connect().")
+        return self._session
+
     # --- state ----------------------------------------------------------------------------------------------------
 
     def latest(self) -> RobotState:
@@ -123,6 +130,12 @@ class BridgeClient:
         """Tell the gripper; returns at once, the width in `latest` tells what happens. The newest command wins."""
         self._call_leased("gripper", command={"closed": bool(command.closed), "force": float(command.force)})
 
+    def saw(self, seen: ObjectState) -> None:
+        """Let the flight record know where the object is believed to be. Wants no answer; lost if the bridge is."""
+        head = {"version": wire.PROTOCOL_VERSION, "id": 0, "op": "saw", "session": self._session}
+        with self._calling, contextlib.suppress(zmq.Again):
+            self._commands.send(wire.encode(head | {"seen": wire.seen_to_wire(seen)}), zmq.NOBLOCK)
+
     def move_home(self, q_rad: np.ndarray | tuple[float, ...]) -> None:
         """Slow guarded motion: straight up to a clear height, then to that joint pose; returns there, disarmed.
 
@@ -138,9 +151,13 @@ class BridgeClient:
 
     disarm = stop
 
-    def recover(self) -> None:
-        """Clear latched faults after their cause has been removed. The arm is disarmed afterwards."""
-        self._call_leased("recover")
+    def recover(self, by_person: bool = False) -> None:
+        """Clear latched faults after their cause has been removed. The arm is disarmed afterwards.
+
+        by_person: somebody has looked at the arm; `safety.faults.FAULTS` says which faults need that.
+        Raises BridgeRefused.
+        """
+        self._call_leased("recover", by_person=by_person)
         self._heard_s = self._advanced_s = time.monotonic()  # an arm that was lost has only now come back
         self._wait_for_mode("disarmed")
 

@@ -6,6 +6,7 @@ franky's own thread and the gripper on its own threads, so nothing here may bloc
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import signal
 import sys
@@ -23,12 +24,12 @@ from robot_runtime.authority import Authority
 from robot_runtime.cell import Cell, CellError, load_cell
 from robot_runtime.franka import ArmFault
 from robot_runtime.gripper import GripperUnreachable
+from robot_runtime.locks import Taken, exclusive
 from safety.faults import NotNow
 
-LOOP_S = 0.005
-"""Period of the loop; 200 Hz references with twist track as well as 1 kHz ones."""
 REQUESTS_PER_TURN = 20
 """A flood of requests must not keep the authority from its turn."""
+LARGEST_REQUEST_BYTES = 16_384
 LEASE_S = 3.0
 """Wall time of silence (no heartbeat) after which the commander counts as gone."""
 STOP_AT_EXIT_S = 4.0
@@ -38,7 +39,7 @@ class BridgeStartError(RuntimeError):
     """The bridge cannot start; the sentence says what to do."""
 
 
-START_ERRORS = (CellError, BridgeStartError, ArmFault, GripperUnreachable, wire.KeysMissing)
+START_ERRORS = (CellError, BridgeStartError, ArmFault, GripperUnreachable, wire.KeysUnusable)
 """What keeps a bridge from starting; each is one sentence."""
 
 
@@ -56,6 +57,7 @@ class BridgeServer:
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
+        self._period_s = 1.0 / cell.bridge.rate_hz
         self._running = True
         self._turn = 0
         self._lease: Lease | None = None
@@ -84,7 +86,7 @@ class BridgeServer:
         self._running = False
 
     def _turn_once(self) -> None:
-        end_s = time.monotonic() + LOOP_S
+        end_s = time.monotonic() + self._period_s
         for _ in range(REQUESTS_PER_TURN):  # what waits is answered even where the machine is behind its time
             left_ms = max(0, round(1000 * (end_s - time.monotonic())))
             if not self._commands.poll(left_ms):
@@ -116,7 +118,7 @@ class BridgeServer:
             self._authority.trip(fault.name, str(fault))
         latched = self._authority.fault
         reply["fault"] = None if latched is None else vars(latched)
-        if reply.get("id") != 0:  # heartbeats want no answer
+        if reply.get("id") != 0:  # heartbeats and sights want no answer
             self._commands.send_multipart([sender, wire.encode(reply)], zmq.NOBLOCK)
 
     def _perform(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -136,12 +138,14 @@ class BridgeServer:
             return {"executed": wire.executed_to_wire(executed)}
         if operation == "gripper":
             authority.move_gripper(wire.gripper_from_wire(request.get("command")))
+        elif operation == "saw":
+            authority.note("seen", wire.checked_seen(request.get("seen")))
         elif operation == "arm":
             authority.arm()
         elif operation == "move_home":
             authority.move_home(wire.joints_from_wire(request.get("q")))
         elif operation == "recover":
-            authority.recover()
+            authority.recover(by_person=request.get("by_person") is True)
         elif operation == "disconnect":
             authority.stop()
             self._lease = None
@@ -191,6 +195,7 @@ class BridgeServer:
         self._states: zmq.Socket[bytes] = self._context.socket(zmq.PUB)
         for socket, endpoint in ((self._commands, cell.command_endpoint), (self._states, cell.state_endpoint)):
             socket.linger = 0
+            socket.maxmsgsize = LARGEST_REQUEST_BYTES
             wire.secure_server(socket, keys)
             try:
                 socket.bind(endpoint)
@@ -210,11 +215,18 @@ class BridgeServer:
 
 def serve(cell: Cell) -> None:
     """Serve one cell's arm until SIGINT or SIGTERM. Raises one of START_ERRORS."""
-    server = BridgeServer(cell)
-    signal.signal(signal.SIGINT, server.finish)
-    signal.signal(signal.SIGTERM, server.finish)
-    print(f"bridge: serving {cell.robot.address} ({cell.robot.model}) at {cell.command_endpoint}", flush=True)
-    server.run()
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(exclusive(f"robot-{cell.robot.address}"))
+        except Taken as error:
+            raise BridgeStartError(
+                f"Process {error.holder} commands the robot at {cell.robot.address}: one bridge for one robot; stop it."
+            ) from None
+        server = BridgeServer(cell)
+        signal.signal(signal.SIGINT, server.finish)
+        signal.signal(signal.SIGTERM, server.finish)
+        print(f"bridge: serving {cell.robot.address} ({cell.robot.model}) at {cell.command_endpoint}", flush=True)
+        server.run()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,14 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 
+from safety.limits import arm_limits
+from safety.workspace import Workspace
+
 CELLS_FOLDER = Path(__file__).resolve().parent.parent / "launch" / "cells"
+
+
+SHOULDER_M, REACH_M = np.array([0.0, 0.0, 0.333]), 0.855
+"""Centre and radius of what the arm reaches (Franka Research 3 and Panda datasheets)."""
 
 
 class CellError(ValueError):
@@ -45,6 +52,8 @@ class RobotSettings:
 class BridgeSettings:
     """Where the bridge listens.
 
+    rate_hz: references to the arm and states to the clients; the impedance control runs at 1 kHz whatever it is, and
+    200 with twist and acceleration track as well as 1000.
     keys, flight_records: folders of the CURVE keys and of what the flight recorder writes; null means the user's state
     folder, per cell name.
     """
@@ -52,17 +61,24 @@ class BridgeSettings:
     host: str
     command_port: int
     state_port: int
+    rate_hz: int = 200
     keys: str | None = None
     flight_records: str | None = None
 
 
 @dataclass(frozen=True)
 class Gains:
-    """Impedance stiffness; damping is critical. N/m and Nm/rad; the posture spring (Nm/rad) acts in the null space."""
+    """Impedance stiffness, N/m and Nm/rad, and damping, Ns/m and Nms/rad; the posture spring acts in the null space.
+
+    Damping is that of a mass of `apparent_mass_kg` at the tool, critically damped: the arm's own, a few kilograms.
+    friction_nm: Coulomb friction of each joint that is fed forward; less than there is, or the arm will not rest.
+    """
 
     translational_n_per_m: float
     rotational_nm_per_rad: float
     posture_nm_per_rad: float = 10.0
+    apparent_mass_kg: float = 4.0
+    friction_nm: tuple[float, float, float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -70,31 +86,31 @@ class MotionLimits:
     """What the guard allows. Speed of the commanded tool, and its lead over the measured one.
 
     speed_m_s: 0.25 is the reduced speed of ISO 10218-1 for shared spaces.
-    contact_force_n, contact_torque_nm: reflex thresholds.
+    soft_force_n: measured on the tool, from which on it is not pressed further. hard_force_n: from which on the bridge
+    stops the arm. contact_force_n, contact_torque_nm: thresholds of the arm's own reflex.
+    payload_n: what the tool may feel at rest when it is armed, without having been told of a load.
+    joint_margin_rad: kept from each joint's end. singular_value: least of the Jacobian's that is gone to.
     """
 
     speed_m_s: float = 0.25
     rotation_rad_s: float = 1.3
     lead_m: float = 0.08
     lead_rad: float = 0.4
+    soft_force_n: float = 20.0
+    hard_force_n: float = 30.0
+    payload_n: float = 6.0
+    joint_margin_rad: float = 0.05
+    singular_value: float = 0.03
     contact_force_n: float = 40.0
     contact_torque_nm: float = 30.0
-
-
-@dataclass(frozen=True)
-class Workspace:
-    """Box, in the base frame, the commanded tool centre point never leaves."""
-
-    low_m: tuple[float, float, float]
-    high_m: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Timing:
     """Seconds of robot time without a fresh setpoint until the arm holds, then stops; oldest setpoint accepted."""
 
-    hold_after_s: float = 0.2
-    stop_after_s: float = 2.0
+    hold_after_s: float = 0.14
+    stop_after_s: float = 0.4
     setpoint_max_age_s: float = 0.15
 
 
@@ -138,8 +154,8 @@ class Cell:
     gains: Gains
     limits: MotionLimits
     workspace: Workspace
-    timing: Timing
     camera: CameraSettings
+    timing: Timing = Timing()
     scoring: str | None = None
     mock: MockSettings | None = None
 
@@ -258,15 +274,19 @@ def _read_mapping(kind: type, value: Any, where: str) -> Any:
 
 def _check(cell: Cell) -> None:
     """Refuse numbers no cell can mean: mostly wrong units."""
-    low, high = np.array(cell.workspace.low_m), np.array(cell.workspace.high_m)
     bounds: list[tuple[str, float, float, float, str]] = [
         ("gains.translational_n_per_m", cell.gains.translational_n_per_m, 10, 3000, "N/m"),
         ("gains.rotational_nm_per_rad", cell.gains.rotational_nm_per_rad, 1, 300, "Nm/rad"),
         ("gains.posture_nm_per_rad", cell.gains.posture_nm_per_rad, 0, 50, "Nm/rad"),
-        ("limits.speed_m_s", cell.limits.speed_m_s, 0.01, 1.0, "m/s"),
-        ("limits.rotation_rad_s", cell.limits.rotation_rad_s, 0.05, 2.5, "rad/s"),
+        ("limits.speed_m_s", cell.limits.speed_m_s, 0.01, 2.0, "m/s"),
+        ("limits.rotation_rad_s", cell.limits.rotation_rad_s, 0.05, 5.0, "rad/s"),
         ("limits.lead_m", cell.limits.lead_m, 0.005, 0.2, "m"),
         ("limits.lead_rad", cell.limits.lead_rad, 0.02, 1.0, "rad"),
+        ("limits.soft_force_n", cell.limits.soft_force_n, 2, 100, "N"),
+        ("limits.hard_force_n", cell.limits.hard_force_n, 3, 150, "N"),
+        ("limits.payload_n", cell.limits.payload_n, 1, 30, "N"),
+        ("limits.joint_margin_rad", cell.limits.joint_margin_rad, 0.01, 0.5, "rad"),
+        ("limits.singular_value", cell.limits.singular_value, 0.01, 0.2, ""),
         ("limits.contact_force_n", cell.limits.contact_force_n, 5, 200, "N"),
         ("limits.contact_torque_nm", cell.limits.contact_torque_nm, 2, 87, "Nm"),
         ("timing.hold_after_s", cell.timing.hold_after_s, 0.02, 2.0, "s"),
@@ -274,6 +294,7 @@ def _check(cell: Cell) -> None:
         ("timing.setpoint_max_age_s", cell.timing.setpoint_max_age_s, 0.01, 1.0, "s"),
         ("bridge.command_port", cell.bridge.command_port, 1024, 65535, "a TCP port"),
         ("bridge.state_port", cell.bridge.state_port, 1024, 65535, "a TCP port"),
+        ("bridge.rate_hz", cell.bridge.rate_hz, 50, 1000, "Hz"),
         ("camera.width", cell.camera.width, 64, 4096, "pixels"),
         ("camera.height", cell.camera.height, 64, 4096, "pixels"),
         ("camera.rate_hz", cell.camera.rate_hz, 1, 120, "Hz"),
@@ -281,10 +302,13 @@ def _check(cell: Cell) -> None:
     for name, number, smallest, largest, unit in bounds:
         if not smallest <= number <= largest:
             raise CellError(f"{name} is {number:g}; it must be {smallest:g} to {largest:g} {unit}: check the unit.")
-    if np.abs(np.concatenate([low, high])).max() > 1.5:
-        raise CellError("workspace reaches beyond 1.5 m, further than the arm: give it in metres, not millimetres.")
-    if not (low < high).all():
-        raise CellError("workspace.low_m must be below workspace.high_m on every axis.")
+    _check_workspace(cell.workspace)
+    _check_speed(cell)
+    if not cell.limits.soft_force_n < cell.limits.hard_force_n < cell.limits.contact_force_n:
+        raise CellError(
+            "limits.soft_force_n must be below limits.hard_force_n, where the bridge stops the arm, and that below"
+            " limits.contact_force_n, where the arm stops itself."
+        )
     if cell.timing.stop_after_s <= cell.timing.hold_after_s:
         raise CellError("timing.stop_after_s must be longer than timing.hold_after_s.")
     if cell.bridge.command_port == cell.bridge.state_port:
@@ -292,6 +316,34 @@ def _check(cell: Cell) -> None:
     if cell.camera.address != "usb" and not cell.camera.address.startswith("tcp://"):
         raise CellError(f"camera.address is '{cell.camera.address}'; it must be 'usb' or 'tcp://host:port'.")
     _check_rigid(cell.camera.T_base_camera)
+
+
+def _check_workspace(workspace: Workspace) -> None:
+    """That it is given in metres, that there is something inside, and that the arm gets there."""
+    low, high = np.array(workspace.low_m), np.array(workspace.high_m)
+    if np.abs(np.concatenate([low, high])).max() > 1.5:
+        raise CellError("workspace reaches beyond 1.5 m, further than the arm: give it in metres, not millimetres.")
+    if not (low < high).all():
+        raise CellError("workspace.low_m must be below workspace.high_m on every axis.")
+    for plane in workspace.planes:
+        if abs(np.linalg.norm(plane.normal) - 1.0) > 1e-3:
+            raise CellError(f"workspace.planes has a normal {list(plane.normal)} that is not of unit length.")
+    inside = workspace.nearest((low + high) / 2)
+    if workspace.outside_m(inside) > 1e-6:
+        raise CellError("workspace.planes leave nothing of the box: check that their normals point inwards.")
+    if np.linalg.norm(workspace.nearest(SHOULDER_M) - SHOULDER_M) > REACH_M:
+        raise CellError(f"workspace lies beyond the arm's reach of {REACH_M} m around {SHOULDER_M.tolist()}.")
+
+
+def _check_speed(cell: Cell) -> None:
+    """That what the reference may do at these speeds is less than the arm's limits."""
+    arm = arm_limits(cell.robot.model)
+    for name, speed, unit, most in (
+        ("limits.speed_m_s", cell.limits.speed_m_s, "m/s", arm.translation[0]),
+        ("limits.rotation_rad_s", cell.limits.rotation_rad_s, "rad/s", arm.rotation[0]),
+    ):
+        if speed > most:
+            raise CellError(f"{name} is {speed:g}; the {cell.robot.model} allows {most:g} {unit}.")
 
 
 def _check_rigid(rows: tuple[tuple[float, ...], ...]) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from contract.poses import Pose
+from robot_runtime.arm_report import REPORT_S, ArmReport, ReportedLimits, joint_limits
 from robot_runtime.cell import Gains, MotionLimits, RobotSettings
 from robot_runtime.reference import Reference
 from safety.limits import TORQUE_RATE_NM_PER_MS, arm_limits
@@ -19,6 +20,8 @@ FLANGE_TO_TCP_M = 0.1034
 """Flange to the Franka Hand's tool centre point, along z (Franka Hand product manual)."""
 FLANGE_TO_TCP_RAD = -np.pi / 4
 """The same hand is mounted turned by −45° about z."""
+TOOL_OFF_M, TOOL_OFF_RAD = 1e-3, 1e-2
+"""How far the arm's tool frame may be from the hand's."""
 HOMING_RAD_S = 0.35
 """Joint speed during the drive to a joint pose: 0.21 m/s at 0.6 m from the axis."""
 HOMING_FRACTION = 0.12
@@ -26,6 +29,8 @@ HOMING_FRACTION = 0.12
 JOINT_LIMIT_MARGIN_RAD = 0.1
 MAX_NULL_SPACE_TORQUE_NM = 5.0
 RECOVERY_WAIT_S = 2.0
+_OWN_STOPS = {"user stop": "user_stop", "communication_constraints_violation": "packets_lost"}
+"""What libfranka says when the arm stops itself, and the fault that this is; anything else is a reflex."""
 
 
 class ArmFault(RuntimeError):
@@ -38,7 +43,12 @@ class ArmFault(RuntimeError):
 
 @dataclass(frozen=True)
 class ArmState:
-    """What the arm measured at one instant, in the contract's frames and units (see contract.messages.RobotState)."""
+    """What the arm measured at one instant, in the contract's frames and units (see contract.messages.RobotState).
+
+    jacobian: of the tool, base frame, linear rows first. Shape: (6, 7)
+    torque_asked_nm: what the arm was last told, gravity not included. Shape: (7,)
+    user_stopped: the user stop is pressed. packets_heard: share of our last 100 control packets that the arm got.
+    """
 
     stamp: float
     q: np.ndarray
@@ -46,6 +56,10 @@ class ArmState:
     pose_base_tcp: Pose
     v_base_tcp: np.ndarray
     wrench_base: np.ndarray
+    jacobian: np.ndarray
+    torque_asked_nm: np.ndarray
+    user_stopped: bool
+    packets_heard: float
 
 
 class Arm:
@@ -93,7 +107,11 @@ class Arm:
             dq=dq,
             pose_base_tcp=_pose(state.O_T_EE),
             v_base_tcp=jacobian @ dq,
-            wrench_base=np.array(state.O_F_ext_hat_K),
+            wrench_base=-np.array(state.O_F_ext_hat_K),  # libfranka's is what the arm applies
+            jacobian=np.array(jacobian),
+            torque_asked_nm=np.array(state.tau_J_d),
+            user_stopped=state.robot_mode == franky.RobotMode.UserStopped,
+            packets_heard=state.control_command_success_rate,
         )
 
     def start_impedance(self, state: ArmState) -> None:
@@ -113,6 +131,14 @@ class Arm:
                 lower_joint_limits=lower,
                 upper_joint_limits=upper,
                 joint_limit_activation_distance=JOINT_LIMIT_MARGIN_RAD,
+                friction=franky.FrictionCompensationParams(coulomb=self._gains.friction_nm),
+            )
+            motion.set_gains(
+                franky.CartesianImpedanceGains.isotropic(
+                    self._gains.translational_n_per_m,
+                    self._gains.rotational_nm_per_rad,
+                    2 * float(np.sqrt(self._gains.translational_n_per_m * self._gains.apparent_mass_kg)),
+                )
             )
             motion.set_reference(franky.CartesianReference(target=_affine(state.pose_base_tcp)))
             self._robot.move(motion, asynchronous=True)
@@ -167,17 +193,23 @@ class Arm:
 
         Raises ArmFault if errors remain.
         """
+        import franky
+
         renewed = False
         try:
             self.read()
         except ArmFault:
             self.connect()
             renewed = True
+        with suppress(ArmFault):
+            self.is_moving()  # how the last motion ended has been told already
         self.start_stop()  # a controller that outlived a silence would go on holding its last target
         with self._faults():
             deadline = time.monotonic() + RECOVERY_WAIT_S
             while self._robot.is_in_control and time.monotonic() < deadline:
                 time.sleep(0.01)
+            if self._robot.state.robot_mode == franky.RobotMode.UserStopped:
+                raise ArmFault("user_stop", "The user stop is still pressed: release it, then `recover`.")
             self._robot.recover_from_errors()
             while self._robot.has_errors:  # recover_from_errors may return before the state is fresh
                 if time.monotonic() > deadline:
@@ -186,6 +218,38 @@ class Arm:
                     )
                 time.sleep(0.01)
         return renewed
+
+    def report(self) -> ArmReport:
+        """What an arm says about itself, over a connection of its own that commands nothing. Raises ArmFault."""
+        import franky
+
+        with self._faults():
+            robot = franky.Robot(self._settings.address, realtime_config=franky.RealtimeConfig.Ignore)
+            forces, end_s = [], time.monotonic() + REPORT_S
+            while time.monotonic() < end_s:
+                forces.append(np.array(robot.state.O_F_ext_hat_K)[:3])
+                time.sleep(0.01)
+            state = robot.state
+            off_m, off_rad = _off_tool(_pose(state.F_T_NE))
+            return ArmReport(
+                mode=state.robot_mode.name,
+                errors=_line(state.current_errors).strip("[]"),
+                tool_off_m=off_m,
+                tool_off_rad=off_rad,
+                force_base=np.mean(forces, axis=0),
+                speed_rad_s=float(np.abs(state.dq).max()),
+                limits=self._told_limits(robot),
+            )
+
+    @staticmethod
+    def _told_limits(robot: Any) -> ReportedLimits | None:
+        """The joint limits in the arm's own description, which an FCI 5 does not have."""
+        import franky
+
+        try:
+            return joint_limits(robot.model_urdf)
+        except (AttributeError, RuntimeError, franky.Exception):
+            return None
 
     def close(self) -> None:
         """Give the connection back."""
@@ -218,12 +282,8 @@ class Arm:
     def _check_tool(self) -> None:
         """The tool frame must be the Franka Hand's: everything in the contract means that point."""
         self._robot.set_ee(np.eye(4).flatten(order="F").tolist())
-        tool = _pose(self._robot.state.F_T_EE)
-        half = FLANGE_TO_TCP_RAD / 2
-        expected = Pose(np.array([0.0, 0.0, FLANGE_TO_TCP_M]), np.array([np.cos(half), 0.0, 0.0, np.sin(half)]))
-        off_m = float(np.linalg.norm(tool.position - expected.position))
-        off_rad = 2 * float(np.arccos(np.clip(abs(tool.quaternion @ expected.quaternion), 0.0, 1.0)))
-        if off_m > 1e-3 or off_rad > 1e-2:
+        off_m, off_rad = _off_tool(_pose(self._robot.state.F_T_EE))
+        if off_m > TOOL_OFF_M or off_rad > TOOL_OFF_RAD:
             raise ArmFault(
                 "wrong_tool",
                 f"The arm's tool frame is {1e3 * off_m:.1f} mm and {off_rad:.3f} rad away from the Franka Hand's; "
@@ -244,7 +304,8 @@ class Arm:
             cause = f"The arm at {self._settings.address} does not answer ({_line(error)}); is FCI active in Desk?"
             raise ArmFault("arm_unreachable", cause) from error
         except franky.ControlException as error:
-            raise ArmFault("arm_reflex", f"The arm stopped itself: {_line(error)}.") from error
+            name = next((fault for words, fault in _OWN_STOPS.items() if words in str(error).lower()), "arm_reflex")
+            raise ArmFault(name, f"The arm stopped itself: {_line(error)}.") from error
         except franky.IncompatibleVersionException as error:
             cause = f"The installed franky is built for another arm ({_line(error)}); install the wheel for this one."
             raise ArmFault("arm_version", cause) from error
@@ -252,10 +313,19 @@ class Arm:
             cause = f"No real-time kernel ({_line(error)}); use one, or `realtime: ignore` in the cell file."
             raise ArmFault("no_realtime", cause) from error
         except (franky.CommandException, franky.InvalidOperationException, franky.ProtocolException) as error:
-            raise ArmFault("arm_refused", f"The arm refused a command: {_line(error)}.") from error
+            name = "user_stop" if "user stop" in str(error).lower() else "arm_refused"
+            raise ArmFault(name, f"The arm refused a command: {_line(error)}.") from error
 
 
-def _line(error: Exception) -> str:
+def _off_tool(tool: Pose) -> tuple[float, float]:
+    """Metres and radians between a tool frame and the Franka Hand's, both from the flange."""
+    half = FLANGE_TO_TCP_RAD / 2
+    expected = Pose(np.array([0.0, 0.0, FLANGE_TO_TCP_M]), np.array([np.cos(half), 0.0, 0.0, np.sin(half)]))
+    off_m = float(np.linalg.norm(tool.position - expected.position))
+    return off_m, 2 * float(np.arccos(np.clip(abs(tool.quaternion @ expected.quaternion), 0.0, 1.0)))
+
+
+def _line(error: Any) -> str:
     return " ".join(str(error).split()).rstrip(".")
 
 

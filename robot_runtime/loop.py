@@ -17,6 +17,10 @@ class StaleEstimate(RuntimeError):
     """The object has not been seen for longer than the task allows. Check the camera, then start again."""
 
 
+class NotAtStart(RuntimeError):
+    """The arm is not where the policy was trained to begin. Drive it there with `move_home`."""
+
+
 class OperatorStopped(RuntimeError):
     """The operator stopped the arm."""
 
@@ -28,6 +32,7 @@ class Arm(Protocol):
     def wait_until(self, robot_time: float) -> RobotState: ...
     def send(self, setpoint: Setpoint) -> Executed: ...
     def gripper(self, command: GripperCommand) -> None: ...
+    def saw(self, seen: ObjectState) -> None: ...
     def check(self) -> None: ...
 
 
@@ -36,6 +41,12 @@ class ObjectSource(Protocol):
 
     def latest(self, state: RobotState) -> ObjectState | None:
         """The newest belief, carried along with the tool at `state` while it is held; None before the first sight."""
+
+
+NEARLY = 0.4
+"""Of a period: a tick that is due sooner after a late one is skipped."""
+START_WITHIN_M = 0.1
+"""Training begins a few centimetres around the task card's start."""
 
 
 @dataclass
@@ -85,11 +96,15 @@ class PolicyLoop:
     ) -> LoopStatistics:
         """Up to `ticks` decisions, fewer when `finished` says so. The arm must be armed; it is left holding.
 
-        Raises StaleEstimate, OperatorStopped, BridgeFaulted or BridgeLost; `statistics` holds the figures until then.
+        Raises NotAtStart, StaleEstimate, OperatorStopped, BridgeFaulted or BridgeLost; `statistics` holds the figures
+        until then.
         """
         spec, arm, runner = self._runner.spec, self._arm, self._runner
         self.statistics = statistics = LoopStatistics()
         state = arm.latest()
+        away_m = float(np.linalg.norm(state.pose_base_tcp.position - spec.start_position_m))
+        if away_m > START_WITHIN_M:
+            raise NotAtStart(f"The tool is {away_m:.2f} m from where '{spec.name}' begins: `move_home` first.")
         runner.start(state)
         due, told_closed = state.stamp, False
         for index in range(ticks):
@@ -100,6 +115,7 @@ class PolicyLoop:
             statistics.lateness_s.append(state.stamp - due)
             seen = self._see(state, spec.max_object_age_s)
             statistics.object_age_s.append(state.stamp - seen.stamp)
+            arm.saw(seen)  # before what it leads to, so that a flight record shows why
             decision = runner.decide(state, seen)
             executed = arm.send(decision.setpoint)
             runner.executed(executed.pose_base_tcp)
@@ -136,8 +152,8 @@ class PolicyLoop:
             self.statistics.notes.append(executed.refused)
 
     def _next_due(self, due: float, period_s: float) -> float:
-        """The next tick; those that have already passed are skipped."""
+        """The next tick; those that have passed, or are so near that the guard would refuse them, are skipped."""
         late = self._arm.latest().stamp - (due + period_s)
-        missed = max(0, int(late // period_s))
+        missed = max(0, int((late + NEARLY * period_s) // period_s))
         self.statistics.skipped_ticks += missed
         return due + (1 + missed) * period_s

@@ -10,7 +10,7 @@ import numpy as np
 from contract.action import ACTION_SIZE, command_pose, gripper_closed
 from contract.messages import ObjectState, RobotState, Setpoint
 from contract.observation import PolicyInput, observe
-from contract.poses import Pose, rotation_between
+from contract.poses import Pose
 from contract.task_spec import TaskSpec
 
 
@@ -74,9 +74,6 @@ class PolicyRunner:
         self._command = pose_base_tcp
 
     def _setpoint(self, state: RobotState, pose: Pose) -> Setpoint:
-        """The pose to be reached when the next tick is due, and the mean twist on the way there."""
-        period_s = self.spec.period_s
-        turn = rotation_between(self._command.quaternion, pose.quaternion)
-        twist = np.concatenate([pose.position - self._command.position, turn]) / period_s
+        """The pose to be reached when the next tick is due; nobody knows how it goes on, so at rest there."""
         self._sequence += 1
-        return Setpoint(state.stamp + period_s, self._sequence, pose, twist)
+        return Setpoint(state.stamp + self.spec.period_s, self._sequence, pose, np.zeros(6))

@@ -64,8 +64,7 @@ def record(client: BridgeClient, recorder: StepRecorder, step: np.ndarray, start
         if moving:
             turned = quat_multiply(quat_from_axis_angle(step[3:]), pose.quaternion)
             pose = Pose(pose.position + step[:3], turned)
-        twist = step / period if moving else np.zeros(6)
-        setpoint = Setpoint(state.stamp, setpoint.sequence + 1, pose, twist)
+        setpoint = Setpoint(state.stamp + period, setpoint.sequence + 1, pose, np.zeros(6))
         executed = client.send(setpoint)
         client.check()
         sent.append(np.concatenate([[executed.stamp - begin], pose.position, pose.quaternion]))

@@ -15,6 +15,7 @@ from contract.task_spec import TaskSpec
 from robot_runtime.bridge_client import BridgeClient, BridgeFaulted, BridgeLost, BridgeRefused
 from robot_runtime.loop import LoopStatistics, ObjectSource, PolicyLoop, StaleEstimate, Tick
 from robot_runtime.policy import Actor, PolicyRunner
+from safety.faults import LatchedFault
 
 SETTLED_SAMPLES = 5
 SETTLED_SPREAD_M = 0.004
@@ -129,8 +130,11 @@ class TrialRunner:
         objects: ObjectSource,
         spec: TaskSpec,
         actor: Actor,
+        looked_at: Callable[[LatchedFault], bool] = lambda fault: False,
     ) -> None:
+        """looked_at: asked before a latched fault is cleared, whether a person has looked at the arm."""
         self.client, self.spec = client, spec
+        self._looked_at = looked_at
         self._objects = objects
         self._loop = PolicyLoop(client, objects, PolicyRunner(spec, actor))
 
@@ -145,8 +149,8 @@ class TrialRunner:
     def _go_to_start(self) -> RobotState:
         client = self.client
         client.stop()
-        if client.status().fault is not None:
-            client.recover()
+        if (fault := client.status().fault) is not None:
+            client.recover(by_person=self._looked_at(fault))
         client.gripper(GripperCommand(False, self.spec.gripper_force_n))
         begin = client.latest().stamp
         wide_enough = 0.9 * self.spec.gripper_open_m

@@ -14,19 +14,20 @@ import numpy as np
 import zmq
 import zmq.auth
 
-from contract.messages import GripperCommand, RobotState, Setpoint
+from contract.messages import GripperCommand, ObjectState, RobotState, Setpoint
 from contract.poses import Pose
 from safety.faults import LatchedFault
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
+LONGEST_NAME = 64
 
 
 class WireError(ValueError):
     """A message that is not one of ours; update the older of bridge and client."""
 
 
-class KeysMissing(RuntimeError):
-    """There are no keys for this cell."""
+class KeysUnusable(RuntimeError):
+    """This cell's keys are missing, or others may read them."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Counters:
 
     limit_violations: executed setpoints found beyond a limit by a second, independent check; anything but 0 is a bug.
     clipped: setpoints that were changed. refused: setpoints that were not executed.
+    records_lost: faults that could not be written to the flight records, for want of disk.
     peak_speed_m_s: fastest measured tool; peak_reference_speed_m_s: fastest reference given to the controller.
     """
 
@@ -43,6 +45,7 @@ class Counters:
     refused: int = 0
     limit_violations: int = 0
     faults: int = 0
+    records_lost: int = 0
     peak_speed_m_s: float = 0.0
     peak_reference_speed_m_s: float = 0.0
 
@@ -154,6 +157,31 @@ def gripper_from_wire(plain: Any) -> GripperCommand:
     if not 0.0 < command.force <= 70.0:  # Franka Hand continuous force, product manual
         raise WireError("The gripper's force must lie between 0 and 70 N.")
     return command
+
+
+def seen_to_wire(seen: ObjectState) -> dict[str, Any]:
+    """Where an object is believed to be, as plain types, for the flight record."""
+    return {
+        "stamp": float(seen.stamp),
+        "name": seen.name,
+        "pose": pose_to_wire(seen.pose_base_object),
+        "confidence": float(seen.confidence),
+        "held": bool(seen.held),
+    }
+
+
+def checked_seen(plain: Any) -> dict[str, Any]:
+    """What `seen_to_wire` gave. Raises WireError if the form is wrong."""
+    try:
+        return {
+            "stamp": float(plain["stamp"]),
+            "name": str(plain["name"])[:LONGEST_NAME],
+            "pose": _vector(plain["pose"], 7).tolist(),
+            "confidence": float(plain["confidence"]),
+            "held": bool(plain["held"]),
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise WireError("A sight of an object needs stamp, name, pose (7), confidence and held.") from error
 
 
 def state_to_wire(state: RobotState) -> dict[str, Any]:
@@ -269,12 +297,15 @@ def make_keys(folder: Path) -> None:
 
 
 def load_keys(folder: Path, side: str) -> Keys:
-    """The keys of `server` or `client`. Raises KeysMissing."""
+    """The keys of `server` or `client`. Raises KeysUnusable."""
+    hidden = folder / f"{side}.key_secret"
+    if hidden.exists() and hidden.stat().st_mode & 0o077:
+        raise KeysUnusable(f"Others than you may read {hidden}: `chmod 600 {hidden}`, or make new keys.")
     try:
         server_public, _ = zmq.auth.load_certificate(folder / "server.key")
-        public, secret = zmq.auth.load_certificate(folder / f"{side}.key_secret")
+        public, secret = zmq.auth.load_certificate(hidden)
     except (OSError, ValueError) as error:
-        raise KeysMissing(
+        raise KeysUnusable(
             f"No {side} keys in {folder}; run `launch/bridge.py keys` next to the robot and copy server.key, "
             "client.key and client.key_secret from there."
         ) from error

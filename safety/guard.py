@@ -2,48 +2,93 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from contract.arrays import limit_norm
 from contract.messages import Setpoint
-from contract.poses import Pose, rotate_towards, rotation_between
+from contract.poses import Pose, quat_from_axis_angle, quat_multiply, rotate_towards, rotation_between
+from safety.joints import JointLimits, possible
+from safety.workspace import Workspace
 
 UNIT_QUATERNION_TOLERANCE = 1e-2
 SOONEST_FRACTION = 0.3
 """Setpoints closer together than this part of the period are refused: jitter is fine, a flood is not."""
 SLACK = 1e-6
 """Rounding (metres, radians) that the second check forgives."""
+FAR_M, FAR_RAD = 0.3, 1.5
+"""Setpoints so far from the arm are not clipped: their sender is in another frame, or another unit."""
+WINDOW_S = 1.0
+LONGEST_GAP_S = 0.25
+"""Where setpoints were lost the next may be further away: by what the speed allows for so long at most."""
 
 
 @dataclass(frozen=True)
 class GuardLimits:
-    """What one setpoint may be. The step per setpoint follows from speed and period.
+    """What one setpoint may be. Its step follows from the speeds and the time since the last; one second holds no more.
 
-    low_m, high_m: workspace box of the tool centre point, base frame. lead_m, lead_rad: ahead of the measured pose.
+    workspace: of the tool centre point. lead_m, lead_rad: ahead of the measured pose.
+    soft_force_n: measured on the tool, from which on it is not pressed further.
     max_age_s, max_ahead_s: how far its stamp may lie behind and before robot time.
+    coast_s: how long a moving setpoint may be carried on, which has to stay inside the workspace.
     """
 
     speed_m_s: float
     rotation_rad_s: float
     period_s: float
-    low_m: tuple[float, float, float]
-    high_m: tuple[float, float, float]
+    workspace: Workspace
     lead_m: float
     lead_rad: float
+    soft_force_n: float
+    joints: JointLimits
     max_age_s: float
     max_ahead_s: float
+    coast_s: float
 
-    @property
-    def step_m(self) -> float:
-        """Longest way from one setpoint to the next."""
-        return self.speed_m_s * self.period_s
 
-    @property
-    def step_rad(self) -> float:
-        """Largest turn from one setpoint to the next."""
-        return self.rotation_rad_s * self.period_s
+@dataclass(frozen=True)
+class Measured:
+    """What the arm measured: tool pose, joints (7,), Jacobian of the tool (6, 7), force on it (3,). Base frame."""
+
+    pose_base_tcp: Pose
+    q: np.ndarray
+    jacobian: np.ndarray
+    force_base: np.ndarray
+
+
+@dataclass(frozen=True)
+class Trail:
+    """What the guard remembers. previous: the last executed setpoint (at arming: the measured pose, sequence −1).
+
+    steps: (stamp, metres, radians) of the setpoints executed in the last second.
+    """
+
+    previous: Setpoint
+    steps: tuple[tuple[float, float, float], ...] = ()
+
+    def elapsed_s(self, now: float, period_s: float) -> float:
+        """Since the last setpoint, one period at least and LONGEST_GAP_S at most."""
+        since = now - self.steps[-1][0] if self.steps else period_s
+        return max(period_s, min(since, LONGEST_GAP_S))
+
+    def allows(self, limits: GuardLimits, now: float) -> tuple[float, float]:
+        """Metres and radians from the last setpoint to one that comes at robot time `now`."""
+        elapsed_s = self.elapsed_s(now, limits.period_s)
+        recent = [step for step in self.steps if step[0] > now - WINDOW_S]
+        left_m = limits.speed_m_s * WINDOW_S - sum(step[1] for step in recent)
+        left_rad = limits.rotation_rad_s * WINDOW_S - sum(step[2] for step in recent)
+        return (
+            max(0.0, min(limits.speed_m_s * elapsed_s, left_m)),
+            max(0.0, min(limits.rotation_rad_s * elapsed_s, left_rad)),
+        )
+
+    def extended(self, executed: Setpoint, now: float) -> Trail:
+        """With one more."""
+        before, pose = self.previous.pose_base_tcp, executed.pose_base_tcp
+        step = now, _distance(before.position, pose.position), _angle(before.quaternion, pose.quaternion)
+        return Trail(executed, (*(s for s in self.steps if s[0] > now - WINDOW_S), step))
 
 
 @dataclass(frozen=True)
@@ -64,84 +109,170 @@ class Verdict:
     refusal: Refusal | None = None
 
 
-def judge(limits: GuardLimits, asked: Setpoint, previous: Setpoint, measured: Pose, now: float) -> Verdict:
-    """What to do with one setpoint.
+def judge(limits: GuardLimits, asked: Setpoint, trail: Trail, measured: Measured, now: float) -> Verdict:
+    """What to do with one setpoint at robot time `now`.
 
-    previous: the last executed setpoint (at arming: the measured pose, sequence −1). measured: tool pose at robot
-    time `now`. The step limit is kept always; the workspace always if `previous` lies in it; the lead bound
-    unless the arm was pushed away from `previous` (then the lead shrinks with every step).
+    Speed, joints and the second's total are kept always; the workspace always if the previous setpoint lies in it; the
+    lead bound unless the arm was pushed away from there (then the lead shrinks with every step).
     """
-    refusal = _refusal(limits, asked, previous, now)
+    refusal = _refusal(limits, asked, trail, measured.pose_base_tcp, now)
     if refusal is not None:
         return Verdict(None, refusal=refusal)
     clipped: list[str] = []
+    step_m, step_rad = trail.allows(limits, now)
+    elapsed_s = trail.elapsed_s(now, limits.period_s)
     quaternion = asked.pose_base_tcp.quaternion / np.linalg.norm(asked.pose_base_tcp.quaternion)
-    position = asked.pose_base_tcp.position
-
-    led = measured.position + limit_norm(position - measured.position, limits.lead_m)
-    if np.linalg.norm(led - position) > SLACK:
-        clipped.append(f"lead: {1e3 * float(np.linalg.norm(position - measured.position)):.0f} mm before the arm")
-    boxed = np.clip(led, limits.low_m, limits.high_m)
-    if np.linalg.norm(boxed - led) > SLACK:
-        clipped.append(f"workspace: {1e3 * float(np.linalg.norm(boxed - led)):.0f} mm outside")
-    origin = previous.pose_base_tcp.position
-    stepped = origin + limit_norm(boxed - origin, limits.step_m)
-    if np.linalg.norm(stepped - boxed) > SLACK:
-        speed = float(np.linalg.norm(boxed - origin)) / limits.period_s
-        clipped.append(f"speed: {speed:.2f} m/s")
-
-    led_q = rotate_towards(measured.quaternion, quaternion, limits.lead_rad)
-    if _angle(led_q, quaternion) > SLACK:
-        clipped.append(f"turn lead: {_angle(measured.quaternion, quaternion):.2f} rad before the arm")
-    stepped_q = rotate_towards(previous.pose_base_tcp.quaternion, led_q, limits.step_rad)
-    farthest = max(limits.lead_rad, _angle(measured.quaternion, previous.pose_base_tcp.quaternion))
-    if _angle(measured.quaternion, stepped_q) > farthest:  # wrenched far away, the shortest turn can lead past it
-        stepped_q = rotate_towards(previous.pose_base_tcp.quaternion, measured.quaternion, limits.step_rad)
-    if _angle(stepped_q, led_q) > SLACK:
-        rate = _angle(previous.pose_base_tcp.quaternion, led_q) / limits.period_s
-        clipped.append(f"turn rate: {rate:.2f} rad/s")
-    return Verdict(replace(asked, pose_base_tcp=Pose(stepped, stepped_q / np.linalg.norm(stepped_q))), tuple(clipped))
+    before, here = trail.previous.pose_base_tcp, measured.pose_base_tcp
+    position = _position(limits, asked.pose_base_tcp.position, before, measured, step_m, clipped)
+    turned = _orientation(limits, quaternion, before, here, step_rad, clipped)
+    pose = _followable(limits, Pose(position, turned), before, measured, elapsed_s, clipped)
+    twist = _twist(limits, asked.twist_base_tcp, pose, clipped)
+    return Verdict(replace(asked, pose_base_tcp=pose, twist_base_tcp=twist), tuple(clipped))
 
 
-def violations(limits: GuardLimits, executed: Setpoint, previous: Setpoint, measured: Pose) -> tuple[str, ...]:
+def _position(
+    limits: GuardLimits, asked: np.ndarray, before: Pose, measured: Measured, step_m: float, clipped: list[str]
+) -> np.ndarray:
+    """The position asked for, brought within lead, workspace, force and speed. Shape: (3,)"""
+    here, origin = measured.pose_base_tcp.position, before.position
+    led = here + limit_norm(asked - here, limits.lead_m)
+    if _distance(led, asked) > SLACK:
+        clipped.append(f"lead: {1e3 * _distance(asked, here):.0f} mm before the arm")
+    inside = limits.workspace.nearest(led)
+    if _distance(inside, led) > SLACK:
+        clipped.append(f"workspace: {1e3 * _distance(inside, led):.0f} mm outside")
+    eased = _not_pressing(limits, inside, origin, measured)
+    if _distance(eased, inside) > SLACK:
+        clipped.append(f"force: {_length(measured.force_base):.0f} N against the tool")
+    if eased is not inside:
+        eased = origin + limits.workspace.share_inside(origin, eased - origin) * (eased - origin)
+    stepped = origin + limit_norm(eased - origin, step_m)
+    if _distance(stepped, eased) > SLACK:
+        clipped.append(f"speed: {1e3 * _distance(eased, origin):.0f} mm where {1e3 * step_m:.0f} are allowed")
+    if _distance(stepped, here) > max(limits.lead_m, _distance(origin, here)):  # pushed far out of the workspace
+        clipped.append(f"lead: {1e3 * _distance(stepped, here):.0f} mm before the arm")
+        return origin
+    return np.asarray(stepped)
+
+
+def _not_pressing(limits: GuardLimits, wanted: np.ndarray, origin: np.ndarray, measured: Measured) -> np.ndarray:
+    """`wanted`, but no deeper into what presses the tool than the command is already, or the tool. Shape: (3,)"""
+    strength = _length(measured.force_base)
+    if strength <= limits.soft_force_n:
+        return wanted
+    out = measured.force_base / strength
+    here = measured.pose_base_tcp.position
+    deepest = min(0.0, float((origin - here) @ out))
+    return wanted + out * max(0.0, deepest - float((wanted - here) @ out))
+
+
+def _orientation(
+    limits: GuardLimits, asked: np.ndarray, before: Pose, here: Pose, step_rad: float, clipped: list[str]
+) -> np.ndarray:
+    """The orientation asked for, brought within lead and turn rate. Shape: (4,)"""
+    led, turned = asked, _angle(here.quaternion, asked)
+    if turned > limits.lead_rad + SLACK:
+        led = rotate_towards(here.quaternion, asked, limits.lead_rad)
+        clipped.append(f"turn lead: {turned:.2f} rad before the arm")
+    stepped, wanted = led, _angle(before.quaternion, led)
+    if wanted > step_rad:
+        stepped = rotate_towards(before.quaternion, led, step_rad)
+        farthest = max(limits.lead_rad, _angle(here.quaternion, before.quaternion))
+        if _angle(here.quaternion, stepped) > farthest:  # wrenched far away, the shortest turn can lead past it
+            stepped = rotate_towards(before.quaternion, here.quaternion, step_rad)
+        if wanted > step_rad + SLACK:
+            clipped.append(f"turn rate: {wanted:.2f} rad where {step_rad:.2f} are allowed")
+    return np.asarray(stepped / np.linalg.norm(stepped))
+
+
+def _followable(
+    limits: GuardLimits, wanted: Pose, before: Pose, measured: Measured, elapsed_s: float, clipped: list[str]
+) -> Pose:
+    """`wanted`, or as much of the way there as the joints can follow in that time."""
+    step, lead = _way(before, wanted), _way(measured.pose_base_tcp, before)
+    can = possible(limits.joints, measured.q, measured.jacobian, lead, step, elapsed_s)
+    if can.share == 1.0:
+        return wanted
+    clipped.append(can.reason)
+    part = can.share * step
+    turned = quat_multiply(quat_from_axis_angle(part[3:]), before.quaternion)
+    return Pose(before.position + part[:3], turned / np.linalg.norm(turned))
+
+
+def _twist(limits: GuardLimits, asked: np.ndarray, pose: Pose, clipped: list[str]) -> np.ndarray:
+    """The twist asked for at the setpoint, if nothing was clipped; no faster, and not out of the workspace. Shape: (6,)
+
+    What had to be clipped is not where the sender thinks it is: it comes to rest there.
+    """
+    if clipped or not asked.any():
+        return np.zeros(6)
+    twist = np.concatenate([limit_norm(asked[:3], limits.speed_m_s), limit_norm(asked[3:], limits.rotation_rad_s)])
+    return np.asarray(twist * limits.workspace.share_inside(pose.position, twist[:3] * limits.coast_s))
+
+
+def violations(
+    limits: GuardLimits, executed: Setpoint, trail: Trail, measured: Measured, now: float
+) -> tuple[str, ...]:
     """Limits that an executed setpoint breaks: a second, independent look at what `judge` let through."""
     found = []
-    pose, before = executed.pose_base_tcp, previous.pose_base_tcp
-    if not np.isfinite([*pose.position, *pose.quaternion]).all():
+    pose, before, here = executed.pose_base_tcp, trail.previous.pose_base_tcp, measured.pose_base_tcp
+    if not np.isfinite([*pose.position, *pose.quaternion, *executed.twist_base_tcp]).all():
         return ("finite",)
-    if (pose.position < np.array(limits.low_m) - SLACK).any() or (
-        pose.position > np.array(limits.high_m) + SLACK
-    ).any():
+    if limits.workspace.outside_m(pose.position) > max(0.0, limits.workspace.outside_m(before.position)) + SLACK:
         found.append("workspace")
-    if np.linalg.norm(pose.position - before.position) > limits.step_m + SLACK:
+    step_m, step_rad = trail.allows(limits, now)
+    step, turn = _distance(pose.position, before.position), _angle(before.quaternion, pose.quaternion)
+    if step > step_m + SLACK:
         found.append("speed")
-    if _angle(before.quaternion, pose.quaternion) > limits.step_rad + SLACK:
+    if turn > step_rad + SLACK:
         found.append("turn rate")
-    lead, lead_before = (float(np.linalg.norm(p.position - measured.position)) for p in (pose, before))
-    if lead > max(limits.lead_m, lead_before) + SLACK:
+    if _distance(pose.position, here.position) > max(limits.lead_m, _distance(before.position, here.position)) + SLACK:
         found.append("lead")
-    turn, turn_before = (_angle(measured.quaternion, p.quaternion) for p in (pose, before))
-    if turn > max(limits.lead_rad, turn_before) + SLACK:
+    if (
+        _angle(here.quaternion, pose.quaternion)
+        > max(limits.lead_rad, _angle(here.quaternion, before.quaternion)) + SLACK
+    ):
         found.append("turn lead")
+    moved, elapsed_s = _way(before, pose), trail.elapsed_s(now, limits.period_s)
+    can = possible(limits.joints, measured.q, measured.jacobian, _way(here, before), moved, elapsed_s)
+    if (1.0 - can.share) * np.abs(moved).max() > SLACK:
+        found.append("joints")
     return tuple(found)
 
 
-def _refusal(limits: GuardLimits, asked: Setpoint, previous: Setpoint, now: float) -> Refusal | None:
-    pose, which = asked.pose_base_tcp, f"Setpoint {asked.sequence}"
+def _refusal(limits: GuardLimits, asked: Setpoint, trail: Trail, here: Pose, now: float) -> Refusal | None:
+    previous, pose, which = trail.previous, asked.pose_base_tcp, f"Setpoint {asked.sequence}"
     if not np.isfinite([asked.stamp, *pose.position, *pose.quaternion, *asked.twist_base_tcp]).all():
         return Refusal("setpoint_not_finite", f"{which} holds a number that is not finite.", True)
     if abs(np.linalg.norm(pose.quaternion) - 1.0) > UNIT_QUATERNION_TOLERANCE:
         return Refusal("setpoint_not_unit", f"{which} has a quaternion that is not of unit length.", True)
+    far_m, far_rad = _distance(pose.position, here.position), _angle(here.quaternion, pose.quaternion)
+    if far_m > FAR_M or far_rad > FAR_RAD:
+        cause = f"{which} is {far_m:.2f} m and {far_rad:.2f} rad from the arm: its sender is in another frame or unit."
+        return Refusal("setpoint_far", cause, True)
     if asked.sequence <= previous.sequence:
         return Refusal("out_of_sequence", f"{which} came after setpoint {previous.sequence}.")
     if now - asked.stamp > limits.max_age_s:
         return Refusal("stale", f"{which} is {now - asked.stamp:.3f} s old.")
     if asked.stamp - now > limits.max_ahead_s:
         return Refusal("ahead", f"{which} is stamped {asked.stamp - now:.3f} s in the future.")
-    if asked.stamp - previous.stamp < SOONEST_FRACTION * limits.period_s:
-        return Refusal("too_soon", f"{which} follows {asked.stamp - previous.stamp:.3f} s after the last.")
+    if trail.steps and now - trail.steps[-1][0] < SOONEST_FRACTION * limits.period_s:
+        return Refusal("too_soon", f"{which} follows {now - trail.steps[-1][0]:.3f} s after the last.")
     return None
 
 
+def _way(start: Pose, end: Pose) -> np.ndarray:
+    """Translation and rotation vector from one to the other. Shape: (6,)"""
+    return np.concatenate([end.position - start.position, rotation_between(start.quaternion, end.quaternion)])
+
+
 def _angle(q_from: np.ndarray, q_to: np.ndarray) -> float:
-    return float(np.linalg.norm(rotation_between(q_from, q_to)))
+    return _length(rotation_between(q_from, q_to))
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    return _length(a - b)
+
+
+def _length(vector: np.ndarray) -> float:
+    return math.sqrt(float(vector @ vector))

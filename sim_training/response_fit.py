@@ -16,6 +16,9 @@ from sim_training.envs.response import FITTED_RESPONSE, ImpedanceResponse, Secon
 AXES = {"x": 0, "z": 2, "yaw": 5}
 """Which component of an action each recorded move exercises."""
 
+MOVING_S = 0.5
+"""Fitted until then; afterwards friction holds the arm a millimetre off, which no linear response does."""
+
 
 @dataclass(frozen=True)
 class StepResponse:
@@ -70,7 +73,8 @@ def predict(response: SecondOrder, move: StepResponse, period_s: float) -> np.nd
 def _fit(moves: list[StepResponse], start: SecondOrder, period_s: float) -> SecondOrder:
     def residual(p: np.ndarray) -> np.ndarray:
         model = SecondOrder(*(float(v) for v in p))
-        return np.concatenate([(predict(model, m, period_s) - m.measured) / m.travel for m in moves])
+        off = [(predict(model, m, period_s) - m.measured) / m.travel for m in moves]
+        return np.concatenate([error[m.t <= MOVING_S] for error, m in zip(off, moves, strict=True)])
 
     first = [float(v) for v in (start.frequency, start.damping, start.feedforward)]
     bounds = ([2.0, 0.2, 0.0], [80.0, 3.0, 1.0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,26 @@ import _environment
 from contract import artifact
 from contract.observation import observation_size
 from contract.tasks import LIFT_CUBE
+from tests.hil.matrix import Matrix
 
 for _name, _value in _environment.DEFAULTS.items():
     os.environ.setdefault(_name, _value)
 os.environ["PANDA_JUMPSTART_ENVIRONMENT"] = str(_environment.VENV)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How often, and where to, for the fault matrix."""
+    parser.addoption("--fault-matrix", type=Path, help="write what the tests of faults measured to this JSON file")
+    parser.addoption("--repeats", type=int, default=1, help="how often each test of a fault makes it happen")
+
+
+@pytest.fixture(scope="session")
+def matrix(request: pytest.FixtureRequest) -> Iterator[Matrix]:
+    """What the tests of faults measure."""
+    matrix = Matrix(request.config.getoption("--repeats"))
+    yield matrix
+    if file := request.config.getoption("--fault-matrix"):
+        matrix.write(file)
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,13 @@ import math
 
 import mujoco
 import numpy as np
+import pinocchio as pin
 from franky_sim.base_simulator import InnerRobotState
+from franky_sim.constants import FRANKA_HAND_FORCE_LIMIT, FRANKA_TORQUE_LIMITS_HIGH
 from franky_sim.franka_robot_state import FrankaRobotState
 from franky_sim.mujoco_simulator import FrankaMujocoRobot
+
+from robot_runtime.mock_cell.reflexes import Motion
 
 STATE_RECORD = np.dtype(
     [
@@ -32,6 +36,15 @@ STATE_RECORD = np.dtype(
 _FRANKA_HAND_DAMPING = 0.21
 """Of a finger joint when it does not grasp; franky-sim's fr3.xml."""
 
+_TORQUE_LIMITS = np.array(FRANKA_TORQUE_LIMITS_HIGH, dtype=float)
+
+_BLOCKED_DAMPING = 1e6
+"""Of a finger joint that is stuck: 140 N moves it by a tenth of a millimetre in a second."""
+
+
+def _within_limits(torques: np.ndarray) -> np.ndarray:
+    return np.minimum(np.maximum(torques, -_TORQUE_LIMITS), _TORQUE_LIMITS)
+
 
 class CellArm(FrankaMujocoRobot):
     """The arm and hand of the mock cell.
@@ -43,36 +56,51 @@ class CellArm(FrankaMujocoRobot):
     grasp: tuple[float, float] | None = None
     """Closing force (N) and speed (m/s) of each finger while grasping."""
 
+    blocked: bool = False
+    """The fingers are stuck where they are."""
+
     def _attach_to_scene(self, model: mujoco.MjModel, data: mujoco.MjData, prefix: str) -> None:
         super()._attach_to_scene(model, data, prefix)
         self._arm_q = slice(self._qpos_addrs[0], self._qpos_addrs[-1] + 1)
-        self._arm_dof = slice(self._dof_addrs[0], self._dof_addrs[-1] + 1)
+        self.arm_dof = slice(self._dof_addrs[0], self._dof_addrs[-1] + 1)
 
     def _get_state(self) -> InnerRobotState:
         if self._data is None:
             return super()._get_state()
         return InnerRobotState(
             q=tuple(self._data.qpos[self._arm_q].tolist()),
-            dq=tuple(self._data.qvel[self._arm_dof].tolist()),
+            dq=tuple(self._data.qvel[self.arm_dof].tolist()),
             tau_j=tuple(self._applied_torques.tolist()),
         )
 
-    def _torque_control(self, torques: np.ndarray) -> None:
-        self._applied_torques = np.clip(torques, self.torque_limit_low, self.torque_limit_high)
-        self._data.qfrc_applied[self._arm_dof] = self._applied_torques
+    def torque_control(self, torques: np.ndarray, has_new_command: bool = True) -> None:
+        """Applies joint torques within the arm's limits, with gravity made up for. Shape: (7,)"""
+        commanded = _within_limits(np.asarray(torques))
+        self._tracked_state_components["tau_J_d"].set(self._BaseRobot__t, commanded, call_observers=has_new_command)
+        gravity = pin.computeGeneralizedGravity(
+            self._BaseRobot__model, self._BaseRobot__data, self._data.qpos[self._arm_q]
+        )
+        self._applied_torques = _within_limits(commanded + gravity)
+        self._data.qfrc_applied[self.arm_dof] = self._applied_torques
 
     def _pre_step(self) -> None:
-        damping = _FRANKA_HAND_DAMPING
-        if self.grasp is None:
-            super()._pre_step()
-        else:
+        qpos, qvel, damping = self._data.qpos, self._data.qvel, _FRANKA_HAND_DAMPING
+        if self.grasp is not None:
             # Constant force; implicit damping makes the speed asked for its terminal velocity.
-            force_n, speed_m_s = self.grasp
-            damping = force_n / speed_m_s
-            for dof in self._finger_dof_addrs:
-                self._data.qfrc_applied[dof] = -force_n
-        for dof in self._finger_dof_addrs:
-            self._model.dof_damping[dof] = damping
+            damping = self.grasp[0] / self.grasp[1]
+        for address, dof in zip(self._finger_qpos_addrs, self._finger_dof_addrs, strict=True):
+            force = -self.grasp[0] if self.grasp is not None else self._hold_finger(qpos.item(address), qvel.item(dof))
+            self._data.qfrc_applied[dof] = force
+            self._model.dof_damping[dof] = _BLOCKED_DAMPING if self.blocked else damping
+
+    def _hold_finger(self, q: float, dq: float) -> float:
+        """Force (N) that brings a finger to half the width asked for, at the speed and force asked for at most."""
+        stiffness, damping = self._kp_hand[0], self._kv_hand[0]
+        force = stiffness * (self._hand_goal_width / 2 - q) - damping * dq
+        if abs(dq) > self._hand_goal_velocity and dq * force > 0.0:
+            force = -damping * dq
+        most = min(self._hand_goal_force, FRANKA_HAND_FORCE_LIMIT)
+        return float(min(max(force, -most), most))
 
     def _post_step(self) -> None:
         self._BaseRobot__prev_t = self._BaseRobot__t
@@ -88,20 +116,42 @@ class CellArm(FrankaMujocoRobot):
             component.finalize(now, inner)
         return super().state
 
-    def write_torque_mode_state(self, record: np.ndarray) -> None:
-        """Updates what changes from tick to tick while a client commands torques: desired equals measured there."""
-        q, dq = self._data.qpos[self._arm_q], self._data.qvel[self._arm_dof]
-        velocity = self.d_kinematics(q, dq)
-        pose = self.kinematics(q).homogeneous.T.reshape(16)
+    def motion(self) -> tuple[Motion, np.ndarray]:
+        """How the arm moves after the last step, and the pose of its tool as a matrix (4, 4)."""
+        q, dq = self._data.qpos[self._arm_q], self._data.qvel[self.arm_dof]
+        self._pose = self.kinematics(q).homogeneous
+        self._twist = self.d_kinematics(q, dq)
+        return Motion(q, dq, self._twist), self._pose
+
+    @property
+    def tool_position(self) -> np.ndarray:
+        """Of the tool centre point after the last step, base frame. Shape: (3,)"""
+        return self.kinematics(self._data.qpos[self._arm_q]).translation
+
+    def d_kinematics(self, q: np.ndarray, dq: np.ndarray) -> np.ndarray:
+        """Tool velocity (6,), base frame; its Jacobian (6, 7) stays in `tool_jacobian`."""
+        model, data = self._BaseRobot__model, self._BaseRobot__data
+        tcp, frame = self._BaseRobot__tcp_frame_id, pin.ReferenceFrame.LOCAL_WORLD_ALIGNED
+        self.tool_jacobian = pin.computeFrameJacobian(model, data, q, tcp, frame)
+        return np.asarray(self.tool_jacobian @ dq)
+
+    def write_torque_mode_state(self, fields: dict[str, np.ndarray]) -> None:
+        """After `motion`: updates what changes while a client commands torques; desired equals measured there.
+
+        fields: of one STATE_RECORD, by name. Shapes: (1, n)
+        """
+        q, dq = self._data.qpos[self._arm_q], self._data.qvel[self.arm_dof]
+        pose = self._pose.T.reshape(16)
         for name in ("O_T_EE", "O_T_EE_d", "O_T_EE_c"):
-            record[name] = pose
+            fields[name][0] = pose
         for name in ("q", "q_d"):
-            record[name] = q
+            fields[name][0] = q
         for name in ("dq", "dq_d"):
-            record[name] = dq
+            fields[name][0] = dq
         for name in ("O_dP_EE_d", "O_dP_EE_c"):
-            record[name] = velocity
+            fields[name][0] = self._twist
+        elbow = (q[2], math.copysign(1.0, q[3]))
         for name in ("elbow", "elbow_d", "elbow_c"):
-            record[name] = (q[2], math.copysign(1.0, q[3]))
-        record["dtau_J"] = (self._applied_torques - record["tau_J"]) / 0.001
-        record["tau_J"] = self._applied_torques
+            fields[name][0] = elbow
+        fields["dtau_J"][0] = (self._applied_torques - fields["tau_J"][0]) / 0.001
+        fields["tau_J"][0] = self._applied_torques

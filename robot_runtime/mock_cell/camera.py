@@ -14,7 +14,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from robot_runtime.mock_cell import child, looks, scene
 from robot_runtime.mock_cell.rendering import NoOffscreenRendering, SceneRenderer, mujoco
-from robot_runtime.mock_cell.snapshots import FRAME_RATE_HZ, SnapshotReceiver
+from robot_runtime.mock_cell.snapshots import FRAME_RATE_HZ, Snapshot, SnapshotReceiver
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +22,8 @@ DEPTH_SCALE_M = 0.001
 """Metres per unit of the depth image, as RealSense D400 cameras come."""
 
 _CONSUMER_PATIENCE_S = 3.0
+_SLOW_EVERY = 5
+"""A slow camera gives one frame in so many."""
 
 
 class FrameStream:
@@ -63,20 +65,56 @@ def depth_units(depth_m: np.ndarray) -> np.ndarray:
     return np.where(units > np.iinfo(np.uint16).max, 0, units).astype(np.uint16)
 
 
+class Pictures:
+    """What the camera sees of each snapshot, disturbances included. Raises NoOffscreenRendering."""
+
+    def __init__(self) -> None:
+        self._model = scene.build_model(distractors=1)
+        self._data = mujoco.MjData(self._model)
+        looks.apply(self._model, looks.Looks())
+        scene.dress_as_cube(self._model, "distractor_0")
+        self._renderer = SceneRenderer(self._model, scene.CAMERA_WIDTH, scene.CAMERA_HEIGHT)
+        self._lookalike = self._data.mocap_pos[self._model.body("distractor_0").mocapid[0]]
+        mujoco.mj_forward(self._model, self._data)
+        # The first picture compiles shaders; nobody should wait for that later.
+        self._last = self._renderer.render(self._data)
+
+    def of(self, snapshot: Snapshot) -> tuple[np.ndarray, np.ndarray]:
+        """Colour (H, W, 3) uint8 and depth (H, W) in metres."""
+        if snapshot.view.fault == "frozen":
+            return self._last
+        standing = snapshot.view.lookalike
+        self._lookalike[:] = (0.0, 0.0, -5.0) if standing is None else (*standing, scene.CUBE_EDGE_M / 2)
+        self._data.qpos[:] = snapshot.qpos
+        mujoco.mj_kinematics(self._model, self._data)
+        mujoco.mj_camlight(self._model, self._data)
+        rgb, depth_m = self._renderer.render(self._data)
+        self._last = (np.zeros_like(rgb) if snapshot.view.fault == "dark" else rgb), depth_m
+        return self._last
+
+    def close(self) -> None:
+        """Frees the graphics context."""
+        self._renderer.close()
+
+
+def _reaches_the_consumer(snapshot: Snapshot) -> bool:
+    fault = snapshot.view.fault
+    return fault != "unplugged" and (fault != "slow" or snapshot.frame % _SLOW_EVERY == 0)
+
+
 def serve(args: argparse.Namespace, stop: child.StopFlag) -> None:
     """Runs until told to stop. Raises NoOffscreenRendering, or zmq.ZMQError when the address is taken."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     stream = FrameStream(context, args.frames)
-    model = scene.build_model()
-    data = mujoco.MjData(model)
-    looks.apply(model, looks.Looks())
+    pictures = Pictures()
     width, height = scene.CAMERA_WIDTH, scene.CAMERA_HEIGHT
-    renderer = SceneRenderer(model, width, height)
     lens = scene.intrinsics(width, height)
+    constant = {
+        "width": width, "height": height, "fx": lens.fx, "fy": lens.fy, "cx": lens.cx, "cy": lens.cy,
+        "depth_scale_m": DEPTH_SCALE_M, "serial": args.serial,
+    }  # fmt: skip
     snapshots = SnapshotReceiver(context, args.snapshots)
     video = imageio.get_writer(args.video, fps=FRAME_RATE_HZ, macro_block_size=8) if args.video else None
-    mujoco.mj_forward(model, data)
-    renderer.render(data)  # The first picture compiles shaders; nobody should wait for that later.
     snapshots.delivered()
     child.announce_ready()
     try:
@@ -84,19 +122,12 @@ def serve(args: argparse.Namespace, stop: child.StopFlag) -> None:
             snapshot = snapshots.receive(timeout_s=0.2)
             if snapshot is None:
                 continue
-            frame, stamp_s, data.qpos[:] = snapshot
-            if stream.has_consumer() or video is not None:
-                mujoco.mj_kinematics(model, data)
-                mujoco.mj_camlight(model, data)
-                rgb, depth_m = renderer.render(data)
+            if (stream.has_consumer() and _reaches_the_consumer(snapshot)) or video is not None:
+                rgb, depth_m = pictures.of(snapshot)
                 if video is not None:
                     video.append_data(rgb)
-                if stream.has_consumer():
-                    header = {
-                        "frame": frame, "stamp_s": stamp_s, "width": width, "height": height,
-                        "fx": lens.fx, "fy": lens.fy, "cx": lens.cx, "cy": lens.cy,
-                        "depth_scale_m": DEPTH_SCALE_M, "serial": args.serial,
-                    }  # fmt: skip
+                if stream.has_consumer() and _reaches_the_consumer(snapshot):
+                    header = {"frame": snapshot.frame, "stamp_s": snapshot.stamp_s, **constant}
                     stream.push(header, rgb, depth_units(depth_m))
             snapshots.delivered()
     finally:
@@ -104,7 +135,7 @@ def serve(args: argparse.Namespace, stop: child.StopFlag) -> None:
             video.close()
         stream.close()
         snapshots.close()
-        renderer.close()
+        pictures.close()
         context.destroy(linger=0)
 
 

@@ -49,6 +49,22 @@ class Referee:
         self._data.qvel[self._dof : self._dof + 6] = 0.0
         self.reset_stamp, self._still_since, self.success_stamp = stamp, None, None
 
+    def restart(self) -> None:
+        """Robot time begins at zero again."""
+        self.reset_stamp, self._still_since, self.success_stamp = 0.0, None, None
+
+    def move_cube(self, xy: np.ndarray, on_table: bool = False) -> None:
+        """Puts the cube over that point (2,), at rest: as it is, or upright on the table."""
+        self._data.qpos[self._qpos : self._qpos + 2] = xy
+        if on_table:
+            self._data.qpos[self._qpos + 2 : self._qpos + 7] = (self._rest_height_m, 1.0, 0.0, 0.0, 0.0)
+        self._data.qvel[self._dof : self._dof + 6] = 0.0
+
+    @property
+    def cube_xy(self) -> np.ndarray:
+        """Where the cube is over the table. Shape: (2,)"""
+        return self._data.qpos[self._qpos : self._qpos + 2].copy()
+
     def watch(self, stamp: float) -> None:
         """After each step: notes the first time the cube has been high enough and still for long enough."""
         if self.success_stamp is not None:
@@ -70,6 +86,14 @@ class Referee:
         """Linear speed of the cube's centre."""
         return float(np.sqrt(np.sum(np.square(self._data.qvel[self._dof : self._dof + 3]))))
 
+    @property
+    def hand_speed_m_s(self) -> float:
+        """Linear speed of the arm's hand."""
+        velocity = np.zeros(6)
+        hand = self._data.body("robot0_hand").id
+        mujoco.mj_objectVelocity(self._model, self._data, mujoco.mjtObj.mjOBJ_BODY, hand, velocity, 0)
+        return float(np.linalg.norm(velocity[3:]))
+
     def truth(self, stamp: float) -> dict[str, object]:
         """What the scoring channel tells."""
         pose = self._data.qpos[self._qpos : self._qpos + 7]
@@ -78,6 +102,7 @@ class Referee:
             "position": pose[:3].tolist(),
             "quaternion": pose[3:].tolist(),
             "speed_m_s": self.speed_m_s,
+            "hand_speed_m_s": self.hand_speed_m_s,
             "height_above_rest_m": self.height_above_rest_m,
             "reset_stamp": self.reset_stamp,
             "success_stamp": self.success_stamp,

@@ -204,6 +204,13 @@ def populate(sim: MujocoSimulator, distractors: int = 0) -> FrankaMujocoRobot:
     return robot
 
 
+def dress_as_cube(model: mujoco.MjModel, geom_name: str) -> None:
+    """Gives a box the cube's size and looks."""
+    geom, cube = model.geom(geom_name).id, model.geom("cube").id
+    for field in (model.geom_size, model.geom_rbound, model.geom_rgba, model.geom_matid):
+        field[geom] = field[cube]
+
+
 def strip_visuals(sim: MujocoSimulator) -> None:
     """Removes the robot's visual meshes, nine tenths of what there is to load, for a simulator that only computes."""
     for body in sim.worldbody.iter("body"):

@@ -18,7 +18,7 @@ class ScoringUnreachable(RuntimeError):
 
 @dataclass(frozen=True)
 class Truth:
-    """Where the cube really is, and whether the task is done. Stamps in robot time, seconds.
+    """Where the cube really is, how it and the hand move, and whether the task is done. Stamps in robot time, seconds.
 
     success_stamp: when the cube had been high and still for as long as the task asks; None until then.
     """
@@ -26,6 +26,7 @@ class Truth:
     stamp: float
     pose_base_object: Pose
     speed_m_s: float
+    hand_speed_m_s: float
     height_above_rest_m: float
     reset_stamp: float
     success_stamp: float | None
@@ -58,6 +59,14 @@ class ScoringClient:
         """Now."""
         return self._ask({"op": "truth"})
 
+    def disturb(self, name: str, **values: Any) -> float:
+        """Lets something go wrong (`disturbances.Disturbances`); returns the robot time from which it acts, seconds."""
+        return float(self._exchange({"op": "disturb", "name": name, "values": values})["stamp"])
+
+    def calm(self) -> float:
+        """Ends all disturbances; returns the robot time from which they are over, seconds."""
+        return self.disturb("calm")
+
     def close(self) -> None:
         """Ends the connection."""
         self._socket.close()
@@ -70,14 +79,18 @@ class ScoringClient:
         return socket
 
     def _ask(self, request: dict[str, Any]) -> Truth:
+        answer = self._exchange(request)
+        pose = Pose(np.array(answer.pop("position")), np.array(answer.pop("quaternion")))
+        return Truth(pose_base_object=pose, **answer)
+
+    def _exchange(self, request: dict[str, Any]) -> dict[str, Any]:
         self._socket.send(msgpack.packb(request))
         if not self._socket.poll(int(self._timeout_s * 1000)):
             # A REQ socket that got no answer cannot ask again.
             self._socket.close()
             self._socket = self._connect()
             raise ScoringUnreachable(f"{self._endpoint}: {ScoringUnreachable.__doc__}")
-        answer = msgpack.unpackb(self._socket.recv())
+        answer: dict[str, Any] = msgpack.unpackb(self._socket.recv())
         if "error" in answer:
             raise ValueError(answer["error"])
-        pose = Pose(np.array(answer.pop("position")), np.array(answer.pop("quaternion")))
-        return Truth(pose_base_object=pose, **answer)
+        return answer

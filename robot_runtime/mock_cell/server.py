@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import time
+from typing import Any
 
 import msgpack
 import zmq
@@ -13,7 +14,10 @@ from franky_sim.mujoco_simulator import MujocoSimulator
 from contract.tasks import LIFT_CUBE
 from robot_runtime.mock_cell import child, scene
 from robot_runtime.mock_cell.arm import CellArm
-from robot_runtime.mock_cell.fci import TICK_S, CellRobotServer, RobotClock
+from robot_runtime.mock_cell.clock import TICK_S, RobotClock
+from robot_runtime.mock_cell.disturbances import Disturbances
+from robot_runtime.mock_cell.external_forces import ExternalForces
+from robot_runtime.mock_cell.fci import CellRobotServer
 from robot_runtime.mock_cell.referee import Referee
 from robot_runtime.mock_cell.snapshots import FrameClock
 
@@ -22,28 +26,36 @@ _MAX_CATCH_UP_S = 0.02
 
 
 class ScoringSocket:
-    """Answers `truth` and `reset` between two physics steps."""
+    """Answers `truth`, `reset` and `disturb` between two physics steps."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, referee: Referee) -> None:
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, referee: Referee, disturbances: Disturbances
+    ) -> None:
         self._socket = context.socket(zmq.REP)
         self._socket.linger = 0
         self._socket.bind(endpoint)
-        self._referee = referee
+        self._referee, self._disturbances = referee, disturbances
 
-    def serve(self, stamp: float) -> None:
+    def serve(self, clock: RobotClock) -> None:
         """Answers at most one request; never blocks."""
         if not self._socket.poll(0):
             return
         try:
             request = msgpack.unpackb(self._socket.recv())
-            if request["op"] == "reset":
-                self._referee.reset(int(request["seed"]), bool(request["vary_dynamics"]), stamp)
-            elif request["op"] != "truth":
-                raise ValueError(f"unknown request {request['op']!r}")
-            answer = self._referee.truth(stamp)
+            answer = self._answer(request, clock)
         except (ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
         self._socket.send(msgpack.packb(answer))
+
+    def _answer(self, request: dict[str, Any], clock: RobotClock) -> dict[str, Any]:
+        if request["op"] == "disturb":
+            self._disturbances.command(request["name"], request["values"])
+            return {"stamp": clock.now_s}
+        if request["op"] == "reset":
+            self._referee.reset(int(request["seed"]), bool(request["vary_dynamics"]), clock.now_s)
+        elif request["op"] != "truth":
+            raise ValueError(f"unknown request {request['op']!r}")
+        return self._referee.truth(clock.now_s)
 
     def close(self) -> None:
         """Frees the port."""
@@ -78,21 +90,30 @@ def serve(args: argparse.Namespace, stop: child.StopFlag) -> None:
         server.init()
         sim.start()
         referee = Referee(LIFT_CUBE, sim.model, sim.data)
-        scoring = ScoringSocket(context, args.scoring, referee)
+        forces = ExternalForces(sim.model, sim.data, robot.arm_dof)
+        server.attach(forces)
         frames = FrameClock(context, args.snapshots)
+        disturbances = Disturbances(clock, server, forces, referee, frames)
+        scoring = ScoringSocket(context, args.scoring, referee, disturbances)
         referee.reset(args.seed, False, clock.now_s)
         gc.freeze()  # What lives for ever need not be looked through again.
         pace = RealTimePace()
         child.announce_ready()
         try:
             while not stop.is_set:
+                if disturbances.silent:
+                    scoring.serve(clock)
+                    pace.wait()
+                    continue
                 server.process_commands()
+                disturbances.before_step()
                 sim.step()
                 clock.tick += 1
+                server.look()
                 server.send_state()
                 referee.watch(clock.now_s)
                 if clock.tick % _SCORING_EVERY_TICKS == 0:
-                    scoring.serve(clock.now_s)
+                    scoring.serve(clock)
                 frames.after_step(clock.now_s, sim.data.qpos)
                 pace.wait()
         finally:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import asdict, dataclass, field
+from typing import Literal
 
 import msgpack
 import numpy as np
@@ -16,6 +18,31 @@ _PATIENCE_S = 5.0
 """Longer than the camera's own patience with its consumer; a camera silent for longer is gone."""
 
 
+CameraFault = Literal["none", "frozen", "slow", "unplugged", "dark"]
+
+
+@dataclass(frozen=True)
+class View:
+    """What a disturbance does to the camera.
+
+    fault: `frozen` repeats one picture with fresh stamps, `slow` gives one frame in five, `unplugged` none,
+    `dark` black ones. lookalike: where (m, m) a second cube stands that only the camera sees.
+    """
+
+    fault: CameraFault = "none"
+    lookalike: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One frame to render: its number, robot time and joint positions of the whole scene. Shape of qpos: (nq,)"""
+
+    frame: int
+    stamp_s: float
+    qpos: np.ndarray
+    view: View = field(default_factory=View)
+
+
 class FrameClock:
     """The physics' end: hands over joint positions whenever a frame is due and the one before is delivered."""
 
@@ -23,9 +50,14 @@ class FrameClock:
         self._socket = context.socket(zmq.PAIR)
         self._socket.linger = 0
         self._socket.bind(endpoint)
-        self._frame = 0
+        self._first, self._frame = 0, 0
         self._under_way = False
         self._camera_answers = False
+        self.view = View()
+
+    def restart(self) -> None:
+        """Robot time begins at zero again; frames go on counting."""
+        self._first, self._frame = self._first + self._frame, 0
 
     def after_step(self, stamp: float, qpos: np.ndarray) -> None:
         """Called once per control tick; blocks while a frame is due and the one before it is not delivered."""
@@ -42,9 +74,9 @@ class FrameClock:
                 return
         if self._under_way and not self._delivered():
             return
-        message = msgpack.packb({"frame": due, "stamp_s": stamp, "qpos": qpos.tolist()})
+        message = {"frame": self._first + due, "stamp_s": stamp, "qpos": qpos.tolist(), "view": asdict(self.view)}
         try:
-            self._socket.send(message, zmq.NOBLOCK)
+            self._socket.send(msgpack.packb(message), zmq.NOBLOCK)
             self._under_way = True
         except zmq.Again:
             self._under_way = False
@@ -75,12 +107,13 @@ class SnapshotReceiver:
         self._socket.linger = 0
         self._socket.connect(endpoint)
 
-    def receive(self, timeout_s: float) -> tuple[int, float, np.ndarray] | None:
-        """Frame number, robot time and joint positions; None when nothing came in time."""
+    def receive(self, timeout_s: float) -> Snapshot | None:
+        """The next; None when nothing came in time."""
         if not self._socket.poll(int(timeout_s * 1000)):
             return None
         message = msgpack.unpackb(self._socket.recv())
-        return message["frame"], message["stamp_s"], np.array(message["qpos"])
+        qpos, view = np.array(message["qpos"]), View(**message["view"])
+        return Snapshot(message["frame"], message["stamp_s"], qpos, view)
 
     def delivered(self) -> None:
         """Lets the physics hand over its next snapshot; said once at the start, too."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import socket
 from collections.abc import Iterator
@@ -13,10 +14,12 @@ import pytest
 
 import _running
 from contract.tasks import LIFT_CUBE
-from robot_runtime.bridge_client import BridgeClient
+from robot_runtime.bridge_client import BridgeClient, BridgeFaulted
 from robot_runtime.cell import Cell, load_cell
 from robot_runtime.mock_cell.cell_process import MockCell, MockCellAddresses
 from robot_runtime.mock_cell.scoring import ScoringClient
+
+from .stage import Stage, lease, staged
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,26 @@ def write_free_cell(folder: Path, name: str) -> tuple[Cell, Path]:
     file = folder / f"{name}.yaml"
     cell.write(file)
     return load_cell(file), file
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """A mock cell and its bridge, on which faults are made."""
+    cell, file = write_free_cell(tmp_path_factory.mktemp("stage"), "stage")
+    with MockCell(MockCellAddresses.of_cell(cell), serial=cell.camera.serial), staged(cell, file) as stage:
+        yield stage
+
+
+@pytest.fixture
+def client(stage: Stage) -> Iterator[BridgeClient]:
+    """A client that holds the lease, armed at the start pose, nothing latched."""
+    with BridgeClient(stage.cell, name="the test") as client:
+        lease(client)
+        stage.ready(client)
+        yield client
+        stage.scoring.calm()
+        with contextlib.suppress(BridgeFaulted):  # of an arm that is gone
+            client.stop()
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from robot_runtime.mock_cell.cell_process import MockCell, MockCellAddresses
+from robot_runtime.mock_cell.scoring import ScoringClient
 
 from .conftest import write_free_cell
 
@@ -59,7 +60,7 @@ class Terminal:
         raise AssertionError(f"still running:\n{self.shown}")
 
 
-def test_the_operator_starts_judges_and_stops_with_one_key(still_policy: Path, tmp_path: Path) -> None:
+def test_the_operator_starts_judges_clears_faults_and_stops_with_one_key(still_policy: Path, tmp_path: Path) -> None:
     cell, _ = write_free_cell(tmp_path, "lab")
     addresses, file, report = MockCellAddresses.of_cell(cell), tmp_path / "lab.yaml", tmp_path / "report.json"
     dataclasses.replace(cell, mock=None, scoring=None).write(file)
@@ -81,8 +82,18 @@ def test_the_operator_starts_judges_and_stops_with_one_key(still_policy: Path, t
         terminal.expect("Enter starts the trial.", within_s=60)
         terminal.press("\n")
         terminal.expect("reaching", within_s=60)
+        with ScoringClient(addresses.scoring) as scoring:
+            scoring.disturb("reflex", error="joint_velocity_violation")
+        terminal.expect("did it succeed? [y/n]", within_s=30)
+        terminal.press("n\n\n")
+        terminal.expect("Enter clears the fault", within_s=30)
+        assert "joint_velocity_violation" in terminal.shown
+        terminal.press("\n")
+        terminal.expect("Enter starts the trial.", within_s=60)
+        terminal.press("\n")
+        terminal.expect("reaching", within_s=60)
         terminal.press(" ")
         assert terminal.exit_code(within_s=30) == 130
     assert "Stopped by the operator" in terminal.shown
     figures = json.loads(report.read_text())
-    assert (figures["trials"], figures["successes"], figures["ended_early"]) == (1, 1, "Stopped by the operator.")
+    assert (figures["trials"], figures["successes"], figures["ended_early"]) == (2, 1, "Stopped by the operator.")

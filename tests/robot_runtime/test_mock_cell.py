@@ -7,49 +7,24 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import franky
-import msgpack
 import numpy as np
 import pytest
-import zmq
 
 from contract.poses import Pose, quat_from_yaw, quat_multiply, rotation_between, slerp, yaw_of
 from contract.tasks import LIFT_CUBE
 from robot_runtime.mock_cell.cell_process import MockCell, MockCellAddresses, PortInUse
+from robot_runtime.mock_cell.scene import CUBE_MASS_KG
 from robot_runtime.mock_cell.scoring import ScoringClient
+
+from .outside import Frames
 
 pytestmark = pytest.mark.hil
 DOWN = np.array(LIFT_CUBE.start_quaternion)
-
-
-class Frames:
-    """Pulls the frame stream, keeping headers and the last picture."""
-
-    def __init__(self, endpoint: str) -> None:
-        self.headers: list[dict[str, Any]] = []
-        self.rgb, self.depth = b"", b""
-        self._endpoint, self._done = endpoint, threading.Event()
-        self._thread = threading.Thread(target=self._pull)
-        self._thread.start()
-
-    def _pull(self) -> None:
-        with zmq.Context() as context, context.socket(zmq.PULL) as stream:
-            stream.rcvhwm = 1
-            stream.connect(self._endpoint)
-            while not self._done.is_set():
-                if stream.poll(100):
-                    header, self.rgb, self.depth = stream.recv_multipart()
-                    self.headers.append(msgpack.unpackb(header))
-
-    def close(self) -> None:
-        self._done.set()
-        self._thread.join()
 
 
 class Arm:
@@ -137,29 +112,45 @@ def test_frames_come_at_15_hz_of_robot_time_and_none_is_dropped(cell: MockCell, 
     assert 0.5 < np.median(depth_m) < 2.0
 
 
-def test_a_scripted_grasp_lifts_the_cube_and_the_scoring_channel_says_so(arm: Arm, scoring: ScoringClient) -> None:
+def _grasp(arm: Arm, scoring: ScoringClient, seed: int) -> Callable[[float], None]:
+    """Places the cube and closes the fingers around it; returns what raises the tool to a height (m)."""
     arm.gripper.move(0.08, 0.1)
-    start = scoring.reset(seed=11)
-    assert not start.success
-    cube = start.pose_base_object
+    cube = scoring.reset(seed).pose_base_object
     nearest = (yaw_of(cube.quaternion) + np.pi / 4) % (np.pi / 2) - np.pi / 4
     tool = quat_multiply(quat_from_yaw(nearest), DOWN)
-    for height in (0.15, 0.015):
-        arm.move(Pose(np.array([*cube.position[:2], height]), tool))
+    for height, speed in ((0.15, 0.2), (0.015, 0.06)):  # faster, it would overshoot into the table: a reflex
+        arm.move(Pose(np.array([*cube.position[:2], height]), tool), speed)
         arm.wait(0.4)
     assert arm.gripper.grasp(0.04, 0.1, 30.0, 0.01, 0.01)
+    return lambda height: arm.move(Pose(np.array([*cube.position[:2], height]), tool), speed_m_s=0.15)
+
+
+def test_a_scripted_grasp_lifts_the_cube_and_the_scoring_channel_says_so(arm: Arm, scoring: ScoringClient) -> None:
+    raise_tool = _grasp(arm, scoring, seed=11)
     assert arm.gripper.width == pytest.approx(0.04, abs=1.5e-3)
-    assert not scoring.truth().success
-    arm.move(Pose(np.array([*cube.position[:2], 0.15]), tool), speed_m_s=0.15)
+    start = scoring.truth()
+    assert not start.success
+    raise_tool(0.15)
     arm.wait(0.8)
     lifted = scoring.truth()
     assert lifted.success_stamp is not None
     assert start.stamp < lifted.success_stamp <= lifted.stamp
     assert lifted.height_above_rest_m > LIFT_CUBE.lift_height_m
+    assert arm.robot.state.O_F_ext_hat_K[2] == pytest.approx(CUBE_MASS_KG * 9.81, abs=0.2)  # the robot carries it
     arm.gripper.move(0.08, 0.1)
     arm.wait(0.3)
     assert not arm.gripper.state.is_grasped
     assert scoring.truth().height_above_rest_m < 0.01
+
+
+def test_a_cube_taken_out_of_the_fingers_lets_them_close(arm: Arm, scoring: ScoringClient) -> None:
+    _grasp(arm, scoring, seed=12)(0.10)
+    assert arm.gripper.state.is_grasped
+    scoring.disturb("take_object")
+    arm.wait(0.8)
+    assert arm.gripper.width < 0.005
+    assert not arm.gripper.state.is_grasped
+    assert abs(arm.robot.state.O_F_ext_hat_K[2]) < 0.2
 
 
 def test_reset_is_the_same_for_the_same_seed_and_stays_in_the_tasks_area(scoring: ScoringClient) -> None:

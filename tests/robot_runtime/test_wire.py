@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zmq.auth.thread import ThreadAuthenticator
 
-from contract.messages import RobotState, Setpoint
+from contract.messages import ObjectState, RobotState, Setpoint
 from contract.poses import Pose
 from robot_runtime import wire
 from safety.faults import LatchedFault
@@ -45,6 +45,15 @@ def test_a_robot_state_and_a_status_arrive_as_they_were_sent():
     )
     back = wire.status_from_wire(wire.decode(wire.encode(wire.status_to_wire(status))))
     assert (back.fault, back.counters, back.mode) == (status.fault, status.counters, "faulted")
+
+
+def test_a_sight_of_an_object_arrives_as_it_was_sent_and_anything_else_is_refused():
+    pose = Pose(np.array([0.5, 0.1, 0.02]), np.array([1.0, 0.0, 0.0, 0.0]))
+    sent = wire.seen_to_wire(ObjectState(3.25, "cube", pose, np.eye(4), 0.9, True))
+    assert wire.checked_seen(wire.decode(wire.encode({"seen": sent}))["seen"]) == sent
+    for wrong in (None, [], {}, sent | {"pose": [1.0]}, sent | {"stamp": "soon"}):
+        with pytest.raises(wire.WireError, match="sight"):
+            wire.checked_seen(wrong)
 
 
 @given(st.binary(max_size=200))
@@ -86,7 +95,7 @@ def test_keys_are_made_once_and_only_for_the_owner(tmp_path):
 
 
 def test_missing_keys_say_how_to_make_them(tmp_path):
-    with pytest.raises(wire.KeysMissing, match=r"launch/bridge\.py keys"):
+    with pytest.raises(wire.KeysUnusable, match=r"launch/bridge\.py keys"):
         wire.load_keys(tmp_path / "none", "client")
 
 

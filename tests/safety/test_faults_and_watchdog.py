@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safety.faults import ModeMachine, NotNow
+from safety.faults import FAULTS, ModeMachine, NotNow
 from safety.limits import UnknownArm, arm_limits
 from safety.watchdog import judge_silence
 
@@ -17,7 +17,7 @@ def test_after_a_fault_the_arm_moves_again_only_after_recover(steps):
     for step in steps:
         try:
             if step.startswith("trip"):
-                machine.trip("name", "Cause.", 1.0, at_rest=step == "trip_at_rest")
+                machine.trip("overspeed", "Cause.", 1.0, at_rest=step == "trip_at_rest")
                 recovered = False
             elif step == "recover":
                 machine.recover()
@@ -33,9 +33,9 @@ def test_after_a_fault_the_arm_moves_again_only_after_recover(steps):
 
 def test_the_first_fault_is_the_one_that_is_kept():
     machine = ModeMachine()
-    machine.trip("first", "First cause.", 1.0, at_rest=True)
-    machine.trip("second", "Second cause.", 2.0, at_rest=True)
-    assert machine.fault.name == "first"
+    machine.trip("overspeed", "First cause.", 1.0, at_rest=True)
+    machine.trip("contact_force", "Second cause.", 2.0, at_rest=True)
+    assert machine.fault.name == "overspeed"
     with pytest.raises(NotNow, match=r"First cause\."):
         machine.to("armed")
 
@@ -44,12 +44,43 @@ def test_a_moving_arm_stops_before_it_is_faulted():
     machine = ModeMachine()
     machine.to("armed")
     machine.to("moving")
-    machine.trip("name", "Cause.", 1.0, at_rest=False)
+    machine.trip("overspeed", "Cause.", 1.0, at_rest=False)
     assert machine.mode == "stopping"
     with pytest.raises(NotNow):
         machine.recover()
     machine.to("disarmed")
     assert machine.mode == "faulted"
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_cleared_by_nobody_but_who_the_table_says(name):
+    machine = ModeMachine()
+    machine.trip(name, "Cause.", 1.0, at_rest=True)
+    for by_person in (False, True):
+        cleared_by = FAULTS[name].cleared_by
+        allowed = cleared_by.startswith("commander") or (cleared_by == "person" and by_person)
+        if allowed:
+            machine.recover(by_person)
+            assert machine.mode == "disarmed"
+            return
+        with pytest.raises(NotNow, match=r"Cause\."):
+            machine.recover(by_person)
+        assert machine.fault is not None
+
+
+def test_a_program_clears_a_reflex_once_and_again_only_after_a_person_did():
+    machine = ModeMachine()
+
+    def trip() -> None:
+        machine.trip("arm_reflex", "Cause.", 1.0, at_rest=True)
+
+    for _ in range(2):
+        trip()
+        machine.recover()
+        trip()
+        with pytest.raises(NotNow, match="not the first time"):
+            machine.recover()
+        machine.recover(by_person=True)
 
 
 @given(st.floats(0, 5), st.floats(0, 5))
