@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,13 @@ from tests.hil.matrix import Matrix
 for _name, _value in _environment.DEFAULTS.items():
     os.environ.setdefault(_name, _value)
 os.environ["PANDA_JUMPSTART_ENVIRONMENT"] = str(_environment.VENV)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported need not be looked through again: with torch and all, garbage collection takes half a second,
+    in which a client sends no setpoints."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

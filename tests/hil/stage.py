@@ -24,8 +24,8 @@ from robot_runtime.wire import BridgeStatus
 
 ROOT = Path(__file__).resolve().parents[2]
 HASH, PERIOD = LIFT_CUBE.contract_hash(), LIFT_CUBE.period_s
-KEPT = 12_000
-"""States: of the last minute."""
+KEPT = 6_000
+"""States: of the last half minute."""
 _PATIENCE_S = 60.0
 """Wall time; robot time may pass much more slowly."""
 
