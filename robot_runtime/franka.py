@@ -23,7 +23,8 @@ FLANGE_TO_TCP_RAD = -np.pi / 4
 TOOL_OFF_M, TOOL_OFF_RAD = 1e-3, 1e-2
 """How far the arm's tool frame may be from the hand's."""
 HOMING_RAD_S = 0.35
-"""Joint speed during the drive to a joint pose: 0.21 m/s at 0.6 m from the axis."""
+"""Joint speed during the drive to a joint pose: 0.21 m/s at 0.6 m from one axis. From far away, where several joints
+turn, the tool was seen at 0.52 m/s, which the bridge stops as overspeed."""
 HOMING_FRACTION = 0.12
 """Of each joint's acceleration and jerk limit during that drive, and of the tool's limits."""
 JOINT_LIMIT_MARGIN_RAD = 0.1

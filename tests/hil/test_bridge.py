@@ -23,6 +23,8 @@ from robot_runtime.cell import Cell, load_cell
 from robot_runtime.mock_cell.cell_process import MockCell, MockCellAddresses, _free_ports
 from robot_runtime.wire import Executed
 
+from .stage import lease
+
 pytestmark = pytest.mark.hil
 ROOT = Path(__file__).resolve().parents[2]
 HASH = LIFT_CUBE.contract_hash()
@@ -80,18 +82,6 @@ def client(cell: Cell) -> Iterator[BridgeClient]:
         client.recover()
         yield client
         client.stop()
-
-
-def lease(client: BridgeClient) -> None:
-    """Connect, waiting for a lease that a killed client left behind."""
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            return client.connect(HASH, PERIOD)
-        except BridgeRefused:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
 
 
 def stream(client: BridgeClient, goals: Callable[[int], np.ndarray], ticks: int) -> list[Executed]:

@@ -177,7 +177,7 @@ def test_a_mirrored_axis_moves_the_arm_no_faster_than_allowed(
 
         answers = swing(client, 1.6, mirror)
         assert any("speed" in note for answer in answers[16:] for note in answer.clipped)
-        assert max(row.speed_m_s for row in stage.since(begun)) < 1.08 * limit
+        assert max(row.speed_m_s for row in stage.since(begun)) < 1.06 * limit
         assert client.status().counters.limit_violations == 0
     matrix.note("setpoints with a mirrored axis, or a jump of 15 cm", "clipped to the speed allowed", 0.0, [0.0])
 
@@ -267,12 +267,12 @@ def test_a_wire_that_is_cut(stage: Stage, matrix: Matrix, seconds: float, end: s
                 answers = swing(client, 1.0, meddle) if seconds < 4 else swing_cut_off(client, meddle)
                 if end == "moving":
                     assert answers[-1].refused is None
-                    assert {row.status.mode for row in stage.since(cut[0])} <= {"moving", "holding"}
+                    assert all(row.status.mode == "moving" for row in stage.since(cut[0]))
                     reactions.append(0.0)
                 else:
                     reactions.append(stage.seconds_until(lambda row: row.status.mode == "holding", cut[0]))
                     stage.seconds_until_fault(end, cut[0])
-    outcome = "goes on, held for a moment at most" if end == "moving" else f"holds, then {end}"
+    outcome = "nothing" if end == "moving" else f"holds, then {end}"
     matrix.note(f"wire to the client cut for {seconds:g} s", outcome, HOLD_S if end != "moving" else 0.0, reactions)
 
 
@@ -310,10 +310,7 @@ def test_nonsense_on_the_wire_changes_nothing(
         return setpoint
 
     answers = swing(client, 2.0, shout)
-    refused = [answer.refused for answer in answers if answer.refused is not None]
-    assert all("after the last" in why for why in refused), refused  # on a busy machine two may come at once
-    assert len(answers) == 40
-    assert len(refused) <= 2
+    assert [answer.refused for answer in answers] == [None] * 40
     client.wait_until(client.latest().stamp + 0.1)
     after = client.status().counters
     assert after.setpoints - before.setpoints == 40

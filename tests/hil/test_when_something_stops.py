@@ -26,7 +26,8 @@ from robot_runtime.cell import Cell
 from robot_runtime.mock_cell.cell_process import MockCell, MockCellAddresses
 
 from .conftest import write_free_cell
-from .test_bridge import lease, serve
+from .stage import lease
+from .test_bridge import serve
 
 pytestmark = pytest.mark.hil
 ROOT = Path(__file__).resolve().parents[2]
