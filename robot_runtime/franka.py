@@ -23,8 +23,11 @@ FLANGE_TO_TCP_RAD = -np.pi / 4
 TOOL_OFF_M, TOOL_OFF_RAD = 1e-3, 1e-2
 """How far the arm's tool frame may be from the hand's."""
 HOMING_RAD_S = 0.35
-"""Joint speed during the drive to a joint pose: 0.21 m/s at 0.6 m from one axis. From far away, where several joints
-turn, the tool was seen at 0.52 m/s, which the bridge stops as overspeed."""
+"""Joint speed during the drive to a joint pose, at most."""
+HOMING_M_S = 0.2
+"""Speed of the tool during that drive, at most."""
+HOMING_SAMPLES = 50
+"""Poses of a drive at which the tool's speed is looked at before it begins."""
 HOMING_FRACTION = 0.12
 """Of each joint's acceleration and jerk limit during that drive, and of the tool's limits."""
 JOINT_LIMIT_MARGIN_RAD = 0.1
@@ -164,8 +167,23 @@ class Arm:
         import franky
 
         with self._faults():
-            self._robot.move(franky.JointMotion(q.tolist()), asynchronous=True)
+            share = self._homing_share(q)
+            dynamics = franky.RelativeDynamicsFactor(velocity=share, acceleration=1.0, jerk=1.0)
+            self._robot.move(franky.JointMotion(q.tolist(), relative_dynamics_factor=dynamics), asynchronous=True)
         self._motion = None
+
+    def _homing_share(self, target: np.ndarray) -> float:
+        """Of the joint speed, so that the tool keeps to its own on the way there. franky's joints arrive together."""
+        import franky
+
+        state = self._robot.state
+        turn = target - state.q
+        at_full_speed = HOMING_RAD_S * turn / max(float(np.abs(turn).max()), 1e-9)
+        fastest = HOMING_M_S
+        for q in np.linspace(state.q, target, HOMING_SAMPLES):
+            jacobian = self._model.zero_jacobian(franky.Frame.EndEffector, q, state.F_T_EE, state.EE_T_K)
+            fastest = max(fastest, float(np.linalg.norm(jacobian[:3] @ at_full_speed)))
+        return HOMING_M_S / fastest
 
     def start_stop(self) -> None:
         """Begin to bring the arm to rest, whatever moves it; `is_moving` tells when it is done."""

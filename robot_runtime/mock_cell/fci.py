@@ -49,6 +49,7 @@ class CellRobotServer(FrankaRobotServer):
     def __init__(self, robot: CellArm, hostname: str, clock: RobotClock) -> None:
         self.reflexes, self.link = Reflexes(), Link()
         self.user_stopped = False
+        self.reflex_stamp: float | None = None
         self.forces: ExternalForces
         self._clock = clock
         self._record_motion: int | None = None
@@ -74,6 +75,7 @@ class CellRobotServer(FrankaRobotServer):
     def reflex(self, *errors: str) -> None:
         """Ends the motion, if there is one, with these errors."""
         self.reflexes.trip(*errors)
+        self.reflex_stamp = self._clock.now_s
         self._abort(MoveStatus.kReflexAborted)
 
     def press_user_stop(self, pressed: bool) -> None:
@@ -87,6 +89,7 @@ class CellRobotServer(FrankaRobotServer):
         self.gripper_server.reset_state()
         self.reset_state()
         self.reflexes.reset()
+        self.reflex_stamp = None
         self.robot.set_load(0.0, (0.0, 0.0, 0.0), (0.0,) * 9)
         self.robot.EE_T_K = tuple(np.eye(4).reshape(16).tolist())
         self.robot.set_NE_T_EE(self.robot.EE_T_K)

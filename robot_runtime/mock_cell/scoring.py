@@ -21,6 +21,7 @@ class Truth:
     """Where the cube really is, how it and the hand move, and whether the task is done. Stamps in robot time, seconds.
 
     success_stamp: when the cube had been high and still for as long as the task asks; None until then.
+    reflex_stamp: when the arm last stopped itself; None if it never did.
     """
 
     stamp: float
@@ -30,6 +31,7 @@ class Truth:
     height_above_rest_m: float
     reset_stamp: float
     success_stamp: float | None
+    reflex_stamp: float | None
 
     @property
     def success(self) -> bool:

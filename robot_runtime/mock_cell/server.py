@@ -29,12 +29,17 @@ class ScoringSocket:
     """Answers `truth`, `reset` and `disturb` between two physics steps."""
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, referee: Referee, disturbances: Disturbances
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        endpoint: str,
+        server: CellRobotServer,
+        referee: Referee,
+        disturbances: Disturbances,
     ) -> None:
         self._socket = context.socket(zmq.REP)
         self._socket.linger = 0
         self._socket.bind(endpoint)
-        self._referee, self._disturbances = referee, disturbances
+        self._server, self._referee, self._disturbances = server, referee, disturbances
 
     def serve(self, clock: RobotClock) -> None:
         """Answers at most one request; never blocks."""
@@ -55,7 +60,7 @@ class ScoringSocket:
             self._referee.reset(int(request["seed"]), bool(request["vary_dynamics"]), clock.now_s)
         elif request["op"] != "truth":
             raise ValueError(f"unknown request {request['op']!r}")
-        return self._referee.truth(clock.now_s)
+        return {**self._referee.truth(clock.now_s), "reflex_stamp": self._server.reflex_stamp}
 
     def close(self) -> None:
         """Frees the port."""
@@ -94,7 +99,7 @@ def serve(args: argparse.Namespace, stop: child.StopFlag) -> None:
         server.attach(forces)
         frames = FrameClock(context, args.snapshots)
         disturbances = Disturbances(clock, server, forces, referee, frames)
-        scoring = ScoringSocket(context, args.scoring, referee, disturbances)
+        scoring = ScoringSocket(context, args.scoring, server, referee, disturbances)
         referee.reset(args.seed, False, clock.now_s)
         gc.freeze()  # What lives for ever need not be looked through again.
         pace = RealTimePace()

@@ -16,7 +16,7 @@ from contract.poses import Pose, quat_from_axis_angle, quat_multiply
 from contract.tasks import LIFT_CUBE
 from robot_runtime.bridge_client import BridgeClient, BridgeFaulted, BridgeRefused
 from robot_runtime.cell import Cell
-from robot_runtime.franka import Arm, ArmFault
+from robot_runtime.franka import HOMING_M_S, Arm, ArmFault
 from robot_runtime.motions import Mover, by, follow, stay, swing, towards
 from robot_runtime.wire import Executed
 from safety.limits import arm_limits
@@ -28,6 +28,8 @@ pytestmark = pytest.mark.hil
 Disturb = Callable[[], float]
 SEEN_S = 0.01
 """A reflex must be seen this soon; the bridge publishes every 5 ms."""
+FAR_AWAY_RAD = (0.22, -0.2, 0.26, -2.09, -0.09, 2.37, 0.72)
+"""From here to the start pose joints at 0.35 rad/s would move the tool at 0.5 m/s."""
 
 
 def while_swinging(stage: Stage, client: BridgeClient, disturb: Disturb, seconds: float = 1.5) -> float:
@@ -374,6 +376,15 @@ def test_a_load_nobody_told_of_keeps_the_arm_from_being_armed(
     with pytest.raises(BridgeRefused, match="A person has to look"):
         client.recover()
     matrix.note("wrong payload", "wrong_payload; not armed", 0.0, [0.0])
+
+
+def test_a_drive_home_from_far_away_keeps_the_tool_slow(stage: Stage, client: BridgeClient) -> None:
+    stage.ready(client)
+    client.move_home(FAR_AWAY_RAD)
+    begun = stage.seen[-1].stamp
+    client.move_home(LIFT_CUBE.start_q_rad)
+    fastest = max(row.speed_m_s for row in stage.since(begun))
+    assert 0.15 < fastest < 1.1 * HOMING_M_S
 
 
 def test_a_drive_home_from_far_away_begins_by_rising(stage: Stage, client: BridgeClient) -> None:
