@@ -5,6 +5,7 @@ Through the bridge, and for comparison with franky's impedance tracker alone, wh
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ RADIUS_M, SPEED_M_S = 0.05, 0.1
 CIRCLE_S, SETTLED_AFTER_S = 8.0, 1.0
 JUMP_M, JUMP_S = 0.1, 1.5
 LOST_SHARE, BURST = 0.1, 3
+KEPT = 10_000
+"""Of the arm itself, 10 s. More would take the sender of setpoints too long to look through between two of them."""
 _CENTRE = np.array(LIFT_CUBE.start_position_m)
 _DOWN = np.array(LIFT_CUBE.start_quaternion)
 
@@ -82,22 +85,23 @@ class Track:
 
 
 class TrackRecorder:
-    """Keeps what a bridge publishes; pass `listen` as the client's `on_state`."""
+    """Keeps the last KEPT states that a bridge publishes; pass `listen` as the client's `on_state`."""
 
     def __init__(self) -> None:
-        self._rows: list[np.ndarray] = []
+        self._rows: deque[np.ndarray] = deque(maxlen=KEPT)
 
     def listen(self, state: RobotState, status: BridgeStatus) -> None:
         """Keep one state."""
         self.keep(state.stamp, state.pose_base_tcp.position, state.v_base_tcp)
 
     def keep(self, stamp: float, position: np.ndarray, twist: np.ndarray) -> None:
-        """Keep where the tool is and how it moves."""
-        self._rows.append(np.concatenate([[stamp], position, twist[:3]]))
+        """Keep where the tool is and how it moves, once for each stamp."""
+        if not self._rows or stamp > self._rows[-1][0]:
+            self._rows.append(np.concatenate([[stamp], position, twist[:3]]))
 
     def track(self, start: float, seconds: float) -> Track:
         """What happened in the `seconds` after robot time `start`."""
-        rows = np.unique(np.array(self._rows), axis=0)
+        rows = np.array(list(self._rows))  # at once, since another thread keeps adding
         rows = rows[(rows[:, 0] >= start) & (rows[:, 0] <= start + seconds)]
         return Track(rows[:, 0] - start, rows[:, 1:4], np.linalg.norm(rows[:, 4:], axis=1))
 

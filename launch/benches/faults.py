@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,16 @@ class Arguments:
 
 
 def run(arguments: Arguments) -> int:
-    """Run the tests of faults; the page is written only from a run in which all passed."""
-    report = arguments.report.absolute()
-    command = [sys.executable, "-m", "pytest", "-q", "tests/hil", "-k", "faults", "--timeout", "1800"]
-    done = subprocess.run([*command, "--repeats", str(arguments.repeats), f"--fault-matrix={report}"], cwd=_ROOT)
-    if done.returncode == 0:
-        arguments.page.write_text(page(json.loads(report.read_text())))
-        print(f"{arguments.page} has been written anew.")
+    """Run the tests of faults; figures and page are written only from a run in which all passed."""
+    with tempfile.TemporaryDirectory() as folder:
+        measured = Path(folder) / "fault_matrix.json"
+        command = [sys.executable, "-m", "pytest", "-q", "tests/hil", "-k", "faults", "--timeout", "1800"]
+        done = subprocess.run([*command, "--repeats", str(arguments.repeats), f"--fault-matrix={measured}"], cwd=_ROOT)
+        if done.returncode == 0:
+            figures = measured.read_text()
+            arguments.report.write_text(figures)
+            arguments.page.write_text(page(json.loads(figures)))
+            print(f"{arguments.report} and {arguments.page} have been written anew.")
     return done.returncode
 
 

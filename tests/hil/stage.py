@@ -119,6 +119,8 @@ class Stage:
         with contextlib.suppress(BridgeFaulted):  # of an arm that is gone, which `recover` finds again
             client.stop()
         client.recover(by_person=True)
+        while np.linalg.norm(client.latest().v_base_tcp[:3]) > 0.02:  # swings back from where it was pushed to
+            client.wait_until(client.latest().stamp + 0.02)
         if np.abs(client.latest().q - LIFT_CUBE.start_q_rad).max() > 0.1:
             client.move_home(LIFT_CUBE.start_q_rad)
         client.arm()
