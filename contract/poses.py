@@ -52,10 +52,7 @@ def quat_rotate(q: Any, v: Any) -> Any:
 def quat_from_axis_angle(rotation: Any) -> Any:
     """Unit quaternion of a rotation vector in radians. Shape: (..., 3) -> (..., 4)"""
     if is_single(rotation):
-        x, y, z = rotation.tolist()
-        length = math.sqrt(x * x + y * y + z * z)
-        share = math.sin(length / 2) / length if length > 1e-8 else 0.5
-        return np.array([math.cos(length / 2), share * x, share * y, share * z])
+        return np.array(_turn(rotation.tolist()))
     xp = namespace(rotation)
     angle = norm(rotation)
     small = angle < 1e-8
@@ -63,13 +60,18 @@ def quat_from_axis_angle(rotation: Any) -> Any:
     return xp.concatenate([xp.cos(angle / 2), rotation * half_sinc], -1)
 
 
+def _turn(rotation: list[float]) -> list[float]:
+    """The same of one, on floats."""
+    x, y, z = rotation
+    length = math.sqrt(x * x + y * y + z * z)
+    share = math.sin(length / 2) / length if length > 1e-8 else 0.5
+    return [math.cos(length / 2), share * x, share * y, share * z]
+
+
 def axis_angle_from_quat(q: Any) -> Any:
     """Rotation vector in radians, length at most pi. Shape: (..., 4) -> (..., 3)"""
     if is_single(q):
-        w, x, y, z = q.tolist() if q[0] >= 0 else (-q).tolist()
-        length = math.sqrt(x * x + y * y + z * z)
-        share = 2 * math.atan2(length, w) / length if length > 1e-8 else 2.0
-        return np.array([share * x, share * y, share * z])
+        return np.array(_axis_angle(q.tolist()))
     xp = namespace(q)
     q = xp.where(q[..., :1] < 0, -q, q)
     sine = norm(q[..., 1:])
@@ -79,13 +81,34 @@ def axis_angle_from_quat(q: Any) -> Any:
     return q[..., 1:] * scale
 
 
+def _axis_angle(q: list[float]) -> list[float]:
+    """The same of one, on floats."""
+    w, x, y, z = q if q[0] >= 0.0 else [-part for part in q]
+    length = math.sqrt(x * x + y * y + z * z)
+    share = 2 * math.atan2(length, w) / length if length > 1e-8 else 2.0
+    return [share * x, share * y, share * z]
+
+
 def rotation_between(q_from: Any, q_to: Any) -> Any:
     """Rotation vector, in the base frame, that turns `q_from` into `q_to`. Shape: (..., 3)"""
+    if is_single(q_from) and is_single(q_to):
+        return np.array(_between(q_from.tolist(), q_to.tolist()))
     return axis_angle_from_quat(quat_multiply(q_to, quat_conjugate(q_from)))
+
+
+def _between(q_from: list[float], q_to: list[float]) -> list[float]:
+    """The same of one, on floats."""
+    w, x, y, z = q_from
+    return _axis_angle(_product(q_to, [w, -x, -y, -z]))
 
 
 def rotate_towards(q_from: Any, q_to: Any, max_angle: float) -> Any:
     """`q_to`, or the point on the way to it that is `max_angle` radians from `q_from`. Shape: (..., 4)"""
+    if is_single(q_from) and is_single(q_to):
+        start = q_from.tolist()
+        way = _between(start, q_to.tolist())
+        share = min(1.0, max_angle / max(math.hypot(*way), 1e-12))
+        return np.array(_product(_turn([share * part for part in way]), start))
     step = limit_norm(rotation_between(q_from, q_to), max_angle)
     return quat_multiply(quat_from_axis_angle(step), q_from)
 

@@ -7,6 +7,7 @@ franky's own thread and the gripper on its own threads, so nothing here may bloc
 from __future__ import annotations
 
 import contextlib
+import gc
 import secrets
 import signal
 import sys
@@ -225,6 +226,7 @@ def serve(cell: Cell) -> None:
         server = BridgeServer(cell)
         signal.signal(signal.SIGINT, server.finish)
         signal.signal(signal.SIGTERM, server.finish)
+        gc.freeze()  # what was imported need not be looked through again while the arm moves
         print(f"bridge: serving {cell.robot.address} ({cell.robot.model}) at {cell.command_endpoint}", flush=True)
         server.run()
 

@@ -30,6 +30,9 @@ HOMING_SAMPLES = 50
 """Poses of a drive at which the tool's speed is looked at before it begins."""
 HOMING_FRACTION = 0.12
 """Of each joint's acceleration and jerk limit during that drive, and of the tool's limits."""
+STOP_DAMPING_NM_S_PER_RAD = (50.0, 50.0, 50.0, 50.0, 30.0, 25.0, 15.0)
+"""Of libfranka's joint impedance example. While a stop brakes, nothing else resists whoever pushes the arm: with 36 N,
+franky's own damping let the tool go at 1.6 m/s."""
 JOINT_LIMIT_MARGIN_RAD = 0.1
 MAX_NULL_SPACE_TORQUE_NM = 5.0
 RECOVERY_WAIT_S = 2.0
@@ -192,9 +195,8 @@ class Arm:
         with self._faults():
             if self._robot.is_in_control:
                 torque = self._motion is not None
-                stop = (
-                    franky.TorqueStopMotion(max_delta_tau=TORQUE_RATE_NM_PER_MS) if torque else franky.JointStopMotion()
-                )
+                braking = {"damping": STOP_DAMPING_NM_S_PER_RAD, "max_delta_tau": TORQUE_RATE_NM_PER_MS}
+                stop = franky.TorqueStopMotion(**braking) if torque else franky.JointStopMotion()
                 self._robot.move(stop, asynchronous=True)
 
     def is_moving(self) -> bool:

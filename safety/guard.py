@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -121,13 +121,13 @@ def judge(limits: GuardLimits, asked: Setpoint, trail: Trail, measured: Measured
     clipped: list[str] = []
     step_m, step_rad = trail.allows(limits, now)
     elapsed_s = trail.elapsed_s(now, limits.period_s)
-    quaternion = asked.pose_base_tcp.quaternion / np.linalg.norm(asked.pose_base_tcp.quaternion)
+    quaternion = asked.pose_base_tcp.quaternion / _length(asked.pose_base_tcp.quaternion)
     before, here = trail.previous.pose_base_tcp, measured.pose_base_tcp
     position = _position(limits, asked.pose_base_tcp.position, before, measured, step_m, clipped)
     turned = _orientation(limits, quaternion, before, here, step_rad, clipped)
     pose = _followable(limits, Pose(position, turned), before, measured, elapsed_s, clipped)
     twist = _twist(limits, asked.twist_base_tcp, pose, clipped)
-    return Verdict(replace(asked, pose_base_tcp=pose, twist_base_tcp=twist), tuple(clipped))
+    return Verdict(Setpoint(asked.stamp, asked.sequence, pose, twist), tuple(clipped))
 
 
 def _position(
@@ -182,7 +182,7 @@ def _orientation(
             stepped = rotate_towards(before.quaternion, here.quaternion, step_rad)
         if wanted > step_rad + SLACK:
             clipped.append(f"turn rate: {wanted:.2f} rad where {step_rad:.2f} are allowed")
-    return np.asarray(stepped / np.linalg.norm(stepped))
+    return np.asarray(stepped / _length(stepped))
 
 
 def _followable(
@@ -196,7 +196,7 @@ def _followable(
     clipped.append(can.reason)
     part = can.share * step
     turned = quat_multiply(quat_from_axis_angle(part[3:]), before.quaternion)
-    return Pose(before.position + part[:3], turned / np.linalg.norm(turned))
+    return Pose(before.position + part[:3], turned / _length(turned))
 
 
 def _twist(limits: GuardLimits, asked: np.ndarray, pose: Pose, clipped: list[str]) -> np.ndarray:
@@ -242,9 +242,10 @@ def violations(
 
 def _refusal(limits: GuardLimits, asked: Setpoint, trail: Trail, here: Pose, now: float) -> Refusal | None:
     previous, pose, which = trail.previous, asked.pose_base_tcp, f"Setpoint {asked.sequence}"
-    if not np.isfinite([asked.stamp, *pose.position, *pose.quaternion, *asked.twist_base_tcp]).all():
+    numbers = (asked.stamp, *pose.position.tolist(), *pose.quaternion.tolist(), *asked.twist_base_tcp.tolist())
+    if not all(map(math.isfinite, numbers)):
         return Refusal("setpoint_not_finite", f"{which} holds a number that is not finite.", True)
-    if abs(np.linalg.norm(pose.quaternion) - 1.0) > UNIT_QUATERNION_TOLERANCE:
+    if abs(_length(pose.quaternion) - 1.0) > UNIT_QUATERNION_TOLERANCE:
         return Refusal("setpoint_not_unit", f"{which} has a quaternion that is not of unit length.", True)
     far_m, far_rad = _distance(pose.position, here.position), _angle(here.quaternion, pose.quaternion)
     if far_m > FAR_M or far_rad > FAR_RAD:
@@ -267,12 +268,14 @@ def _way(start: Pose, end: Pose) -> np.ndarray:
 
 
 def _angle(q_from: np.ndarray, q_to: np.ndarray) -> float:
-    return _length(rotation_between(q_from, q_to))
+    """Of the turn between two unit quaternions, by the chord: as exact for a small angle as for a large one."""
+    near, far = _distance(q_from, q_to), _distance(q_from, -q_to)  # the same orientation has two
+    return 4.0 * math.asin(min(1.0, 0.5 * min(near, far)))
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    return _length(a - b)
+    return math.dist(a.tolist(), b.tolist())
 
 
 def _length(vector: np.ndarray) -> float:
-    return math.sqrt(float(vector @ vector))
+    return math.hypot(*vector.tolist())

@@ -6,13 +6,18 @@ approached ever more slowly, never met with a jump, and left freely.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from scipy.linalg.lapack import dsyev
 
 APPROACH = 0.3
 DAMPING = 0.02
 """Of the least-squares inverse, against joint speeds without bound near a singular pose."""
+_BEFORE, _FROM_ON = np.tri(7, k=-1), np.tri(7).T
+"""Sum up, for each joint, what is of those before it, or of it and those after."""
 LOOK_BELOW = 3.0
 """Times the least singular value allowed, below which it is looked where it goes."""
 
@@ -25,6 +30,11 @@ class JointLimits:
     q_high: np.ndarray
     dq: np.ndarray
     singular_value: float
+
+    @cached_property
+    def lists(self) -> tuple[list[float], list[float], list[float]]:
+        """q_low, q_high, dq as plain numbers."""
+        return self.q_low.tolist(), self.q_high.tolist(), self.dq.tolist()
 
 
 @dataclass(frozen=True)
@@ -43,51 +53,54 @@ def possible(
     q: measured, (7,). jacobian: there, of the tool in the base frame, (6, 7). lead: from the measured tool pose to the
     last commanded one, m and rad (6,); the margins are those of where the command already is. step: m and rad, (6,).
     """
-    if not step.any():
+    if not any(step.tolist()):
         return Possible(1.0)
-    left, values, right = np.linalg.svd(jacobian, full_matrices=False)
-    inverse = (right.T * (values / (values**2 + DAMPING**2))) @ left.T
-    ahead, change = q + inverse @ lead, inverse @ step
+    squares, left, _ = dsyev(jacobian @ jacobian.T)  # of the singular values, the least first
+    ways = left.T @ np.array([lead, step]).T / (squares + DAMPING**2)[:, None]
+    ahead, change = (jacobian.T @ (left @ ways)).T
     share, reason = 1.0, ""
 
-    fastest = np.abs(change) / period_s / limits.dq
-    joint = int(fastest.argmax())
-    if fastest[joint] > share:
-        share, reason = 1.0 / float(fastest[joint]), f"joint {joint + 1} speed: {change[joint] / period_s:.2f} rad/s"
-    margin = np.where(change > 0, limits.q_high - ahead, ahead - limits.q_low)
-    used = np.abs(change) / np.maximum(APPROACH * margin, 1e-9)
-    joint = int(used.argmax())
-    if share * used[joint] > 1.0:
-        share, reason = 1.0 / float(used[joint]), f"joint {joint + 1} limit: {max(0.0, margin[joint]):.3f} rad left"
-    least = float(values[-1])
+    # Plain numbers from here: for seven of them each of numpy's calls costs more than its work.
+    fastest, nearest, quick, near = 0.0, 0.0, 0, 0
+    turns, margins = change.tolist(), []
+    rows = zip((q + ahead).tolist(), turns, *limits.lists, strict=True)
+    for joint, (where, turn, low, high, most) in enumerate(rows):
+        size, margin = (turn, high - where) if turn > 0.0 else (-turn, where - low)
+        margins.append(margin)
+        by_speed, by_limit = size / (period_s * most), size / max(APPROACH * margin, 1e-9)
+        if by_speed > fastest:
+            fastest, quick = by_speed, joint
+        if by_limit > nearest:
+            nearest, near = by_limit, joint
+    if fastest > share:
+        share, reason = 1.0 / fastest, f"joint {quick + 1} speed: {turns[quick] / period_s:.2f} rad/s"
+    if share * nearest > 1.0:
+        share, reason = 1.0 / nearest, f"joint {near + 1} limit: {max(0.0, margins[near]):.3f} rad left"
+    least = math.sqrt(max(0.0, float(squares[0])))
     if least < LOOK_BELOW * limits.singular_value:
-        falls = -float(left[:, -1] @ jacobian_change(jacobian, change) @ right[-1])
+        right = left[:, 0] @ jacobian / max(least, 1e-9)
+        falls = -change_between(left[:, 0], jacobian, right, change)
         room = APPROACH * max(0.0, least - limits.singular_value)
         if share * falls > room:
             share, reason = room / falls, f"singular pose: least singular value {least:.3f}"
     return Possible(share, reason)
 
 
-def jacobian_change(jacobian: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """First-order change of a geometric Jacobian (6, 7) for a small change of the joints (7,), from its own columns.
+def change_between(left: np.ndarray, jacobian: np.ndarray, right: np.ndarray, change: np.ndarray) -> float:
+    """First-order change of left · J right for a small change of the joints (7,), from the columns of J (6, 7) alone.
 
     Joint i turns everything beyond it: of column j, the axis if i is before j; the lever arm always, about the earlier.
+    With b_j the turn of what is before j, m_j the motion of what is from j on, l and a lever arm and axis, and u, w the
+    two halves of `left`, that is the sum over j of right_j (u·(b×l) + u·(a×m) + w·(b×a)).
     """
     levers, axes = jacobian[:3].T, jacobian[3:].T
-    turned_axes = np.zeros((7, 3))
-    turned_levers = np.zeros((7, 3))
-    turn = np.zeros(3)
-    for j in range(7):
-        turned_axes[j] = _cross(turn, axes[j])
-        turned_levers[j] = _cross(turn, levers[j])
-        turn = turn + axes[j] * change[j]
-    beyond = np.zeros(3)
-    for j in range(6, -1, -1):
-        beyond = beyond + levers[j] * change[j]
-        turned_levers[j] += _cross(axes[j], beyond)
-    return np.concatenate([turned_levers.T, turned_axes.T])
+    turns, moves = axes * change[:, None], levers * change[:, None]
+    before, beyond = _BEFORE @ turns, _FROM_ON @ moves
+    u, w = _crossed_with(left[:3]), _crossed_with(left[3:])
+    return float(right @ (before * (levers @ u + axes @ w) + axes * (beyond @ u)).sum(axis=1))
 
 
-def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    (ax, ay, az), (bx, by, bz) = a.tolist(), b.tolist()
-    return np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
+def _crossed_with(vector: np.ndarray) -> np.ndarray:
+    """The matrix by which rows (N, 3) become their cross products with that vector. Shape: (3,) -> (3, 3)"""
+    x, y, z = vector.tolist()
+    return np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])

@@ -40,24 +40,28 @@ class Workspace:
 
     def nearest(self, position: np.ndarray) -> np.ndarray:
         """The position, or one close to the nearest inside. Shape: (3,)"""
-        inside = np.clip(position, self.low_m, self.high_m)
+        inside = self._in_box(position)
         for _ in range(SWEEPS if self.planes else 0):
             for plane in self.planes:
                 normal = np.array(plane.normal)
                 inside = inside + normal * max(0.0, plane.offset_m - float(inside @ normal))
-            inside = np.clip(inside, self.low_m, self.high_m)
+            inside = self._in_box(inside)
         return inside
+
+    def _in_box(self, position: np.ndarray) -> np.ndarray:
+        bounds = zip(self.low_m, position.tolist(), self.high_m, strict=True)
+        return np.array([min(max(low, p), high) for low, p, high in bounds])
 
     def share_inside(self, start: np.ndarray, way: np.ndarray) -> float:
         """The largest part of `way` (3,) that can be gone from `start` (3,) without getting further out: 0 to 1."""
         share = 1.0
-        bounds = [(axis, sign, sign * bound[i]) for i, axis in enumerate(np.eye(3)) for sign, bound in self._sides()]
-        bounds += [(np.array(plane.normal), 1.0, plane.offset_m) for plane in self.planes]
-        for normal, sign, offset in bounds:
-            room, pace = sign * float(start @ normal) - offset, sign * float(way @ normal)
+        for at, pace, low, high in zip(start.tolist(), way.tolist(), self.low_m, self.high_m, strict=True):
+            if pace != 0.0:
+                room = high - at if pace > 0.0 else at - low
+                share = min(share, max(0.0, room) / abs(pace))
+        for plane in self.planes:
+            normal = np.array(plane.normal)
+            room, pace = float(start @ normal) - plane.offset_m, float(way @ normal)
             if pace < 0.0:
                 share = min(share, max(0.0, room) / -pace)
         return share
-
-    def _sides(self) -> tuple[tuple[float, tuple[float, float, float]], ...]:
-        return (1.0, self.low_m), (-1.0, self.high_m)

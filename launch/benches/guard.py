@@ -3,16 +3,20 @@ how smooth the reference behind it stays."""
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from tqdm import trange
+from tqdm import tqdm
 
 from contract.messages import Setpoint
 from contract.poses import Pose, quat_from_axis_angle, quat_multiply
@@ -37,6 +41,8 @@ class Arguments:
     """Setpoints in each."""
     seed: int = 0
     """Of everything."""
+    workers: int = 1
+    """Processes. More find more faults in the same time; costs are those of a busy machine then."""
     cell: str = "mock"
     """Whose limits."""
     report: Path | None = None
@@ -71,18 +77,27 @@ class Adversary:
 
 def run(arguments: Arguments) -> int:
     """Send them; returns the exit code, 1 if a limit was broken."""
-    torch.set_num_threads(1)
-    cell = load_cell(arguments.cell)
-    limits, reference = guard_limits(cell, LIFT_CUBE.period_s), reference_limits(cell)
-    rng = np.random.default_rng(arguments.seed)
+    parts = range(-(-arguments.sequences // AT_ONCE))
     seen = _Findings()
-    for _ in trange(0, arguments.sequences, AT_ONCE, unit_scale=AT_ONCE, unit="sequence"):
-        _send(rng, limits, reference, arguments.length, seen)
-    figures = seen.figures(reference)
+    with ProcessPoolExecutor(arguments.workers, get_context("spawn")) as pool:
+        found = pool.map(partial(_part, arguments), parts)
+        for part in tqdm(found, total=len(parts), unit_scale=AT_ONCE, unit="sequence", mininterval=2.0):
+            seen.add(part)
+    figures = seen.figures(reference_limits(load_cell(arguments.cell)))
     print(json.dumps(figures, indent=1))
     if arguments.report:
         arguments.report.write_text(json.dumps(figures, indent=1) + "\n")
     return int(bool(figures["violations"]) or not figures["reference_within_limits"])
+
+
+def _part(arguments: Arguments, part: int) -> _Findings:
+    """AT_ONCE sequences, whichever process sends them."""
+    torch.set_num_threads(1)
+    gc.freeze()  # as the bridge does
+    cell, seen = load_cell(arguments.cell), _Findings()
+    rng = np.random.default_rng((arguments.seed, part))
+    _send(rng, guard_limits(cell, LIFT_CUBE.period_s), reference_limits(cell), arguments.length, seen)
+    return seen
 
 
 class _Findings:
@@ -93,6 +108,14 @@ class _Findings:
         self.outcomes: Counter[str] = Counter()
         self.violations: Counter[str] = Counter()
         self.acceleration, self.jerk = np.zeros(2), np.zeros(2)
+
+    def add(self, other: _Findings) -> None:
+        """Another part's."""
+        self.microseconds += other.microseconds
+        self.outcomes += other.outcomes
+        self.violations += other.violations
+        self.acceleration = np.maximum(self.acceleration, other.acceleration)
+        self.jerk = np.maximum(self.jerk, other.jerk)
 
     def note(self, verdict: Verdict, broken: tuple[str, ...]) -> None:
         """Count one."""

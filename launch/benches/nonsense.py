@@ -109,20 +109,19 @@ def under_fire(
 ) -> tuple[list[float], Counter[str]]:
     """Laps until a process of its own has sent everything; their errors, and what was sent by kind."""
     spawn = multiprocessing.get_context("spawn")
-    told = spawn.Queue()
-    shouting = spawn.Process(
-        target=shout, args=(cell, Overheard(client.session), arguments.messages, arguments.seed, told), daemon=True
-    )
+    told, so_far = spawn.Queue(), spawn.Value("Q", 0)
+    what = cell, Overheard(client.session), arguments.messages, arguments.seed, so_far, told
+    shouting = spawn.Process(target=shout, args=what, daemon=True)
     shouting.start()
     errors = []
     while shouting.is_alive():
         errors.append(driver.lap(recorder))
-        print(f"lap {len(errors)} under fire: {errors[-1]:.2f} mm rms", flush=True)
+        print(f"lap {len(errors)} under fire: {errors[-1]:.2f} mm rms, {so_far.value} messages", flush=True)
     return errors, told.get(timeout=10.0)
 
 
-def shout(cell: Cell, overheard: Overheard, messages: int, seed: int, told: Any) -> None:
-    """Send so many, in random order; tells how many of each kind."""
+def shout(cell: Cell, overheard: Overheard, messages: int, seed: int, so_far: Any, told: Any) -> None:
+    """Send so many, in random order; tells how many so far, and in the end of each kind."""
     random = np.random.default_rng(seed)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     insider = _insider(context, cell)
@@ -144,6 +143,7 @@ def shout(cell: Cell, overheard: Overheard, messages: int, seed: int, told: Any)
             while insider.poll(0):
                 insider.recv()
         count[kind] += 1
+        so_far.value += 1
     time.sleep(2.0)
     insider.close()
     context.term()
@@ -177,9 +177,13 @@ def _stranger(context: zmq.Context[zmq.Socket[bytes]], cell: Cell, random: np.ra
         known = wire.load_keys(cell.keys_folder, "client")
         public, secret = zmq.curve_keypair()
         wire.secure_client(stranger, wire.Keys(public, secret, known.server_public))
+    stranger.sndtimeo = 1000  # a connection that is refused at once has nowhere to send to, for ever
     stranger.connect(cell.command_endpoint)
-    stranger.send(wire.encode({"version": wire.PROTOCOL_VERSION, "id": 1, "op": "stop"}))
-    answered = stranger.poll(5)
+    try:
+        stranger.send(wire.encode({"version": wire.PROTOCOL_VERSION, "id": 1, "op": "stop"}))
+        answered = stranger.poll(5)
+    except zmq.Again:
+        answered = 0
     stranger.close()
     return "ANSWERED A STRANGER" if answered else "unknown key" if unknown else "no key"
 

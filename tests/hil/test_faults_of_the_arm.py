@@ -28,6 +28,8 @@ pytestmark = pytest.mark.hil
 Disturb = Callable[[], float]
 SEEN_S = 0.01
 """A reflex must be seen this soon; the bridge publishes every 5 ms."""
+GIVES_WAY_M_S = 0.7
+"""How fast 36 N may move a tool that only damping holds."""
 FAR_AWAY_RAD = (0.22, -0.2, 0.26, -2.09, -0.09, 2.37, 0.72)
 """From here to the start pose joints at 0.35 rad/s would move the tool at 0.5 m/s."""
 
@@ -321,6 +323,20 @@ def test_a_tool_that_is_pressed_is_not_pressed_harder_and_above_the_hard_limit_t
         stage, client, matrix, "force above the hard limit", "contact_force", 0.05,
         lambda: stage.scoring.disturb("push", force_n=[0.0, 0.0, 36.0], seconds=1.0),
     )  # fmt: skip
+
+
+def test_an_arm_that_is_pushed_on_while_it_stops_gives_way_slowly(
+    stage: Stage, client: BridgeClient, matrix: Matrix
+) -> None:
+    for _ in range(matrix.repeats):
+        stage.ready(client)
+        pushed_at = while_swinging(
+            stage, client, lambda: stage.scoring.disturb("push", force_n=[0, 0, 36], seconds=1.0)
+        )
+        stage.await_robot_time(pushed_at + 1.3)
+        assert max(row.speed_m_s for row in stage.since(pushed_at)) < GIVES_WAY_M_S
+        stage.scoring.calm()
+    matrix.note("pushed on with 36 N while it stops", "gives way slowly", 0.0, [0.0])
 
 
 def test_an_object_that_is_lost_while_carried_stops_the_arm_and_a_held_one_is_kept_off_the_table(

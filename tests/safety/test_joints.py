@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safety.joints import jacobian_change, possible
+from safety.joints import change_between, possible
 from tests.safety.arms import ARM, JOINTS, READY, arm_at
 
 joints = st.tuples(*(st.floats(a, b) for a, b in zip(ARM.q_low, ARM.q_high, strict=True))).map(np.array)
@@ -17,12 +17,13 @@ directions = st.tuples(*(st.floats(-1.0, 1.0) for _ in range(7))).map(np.array)
 STILL = np.zeros(6)
 
 
-@given(joints, directions)
+@given(joints, directions, directions, directions)
 @settings(max_examples=60, deadline=None)
-def test_the_jacobian_s_change_is_its_derivative(q, direction):
+def test_a_singular_value_s_change_is_its_derivative(q, direction, left, right):
     small = 1e-5 * direction
     by_difference = (arm_at(q + small).jacobian - arm_at(q - small).jacobian) / 2
-    np.testing.assert_allclose(jacobian_change(arm_at(q).jacobian, small), by_difference, atol=1e-12)
+    found = change_between(left[:6], arm_at(q).jacobian, right, small)
+    np.testing.assert_allclose(found, left[:6] @ by_difference @ right, atol=1e-11)
 
 
 @pytest.mark.parametrize("joint", range(7))
