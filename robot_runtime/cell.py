@@ -109,7 +109,7 @@ class MotionLimits:
 class Timing:
     """Seconds of robot time without a fresh setpoint until the arm holds, then stops; oldest setpoint accepted."""
 
-    hold_after_s: float = 0.14
+    hold_after_s: float = 0.13
     stop_after_s: float = 0.4
     setpoint_max_age_s: float = 0.15
 
