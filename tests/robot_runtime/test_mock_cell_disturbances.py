@@ -78,6 +78,8 @@ def test_fewer_than_twenty_lost_answers_lower_the_success_rate_and_more_end_the_
     assert stopped - acts == pytest.approx(0.020, abs=0.0025)
     assert arm.errors() == {"communication_constraints_violation"}
     assert "communication_constraints_violation" in arm.ended_with()
+    arm.robot.recover_from_errors()
+    arm.hold()
 
 
 def test_random_loss_shows_in_the_success_rate(arm: FciArm, scoring: ScoringClient) -> None:
