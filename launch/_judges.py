@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 import _terminal
+from _pushes import Pushes
 from contract.task_spec import TaskSpec
+from robot_runtime.loop import Tick
 from robot_runtime.mock_cell.cell_process import MockCell
 from robot_runtime.mock_cell.scoring import ScoringClient
 from robot_runtime.trials import Trial
@@ -34,6 +36,9 @@ class Judge(Protocol):
     def watching(self) -> contextlib.AbstractContextManager[Callable[[], bool]]:
         """For the time of one trial: whether somebody asks for a stop."""
 
+    def disturb(self, tick: Tick) -> None:
+        """After every tick of a trial: whatever this side does to make it harder."""
+
     def judged(self, trial: Trial) -> Trial:
         """The trial with its verdict; afterwards the gripper may open."""
 
@@ -44,8 +49,10 @@ class Judge(Protocol):
 class GroundTruth:
     """The mock cell's scoring channel."""
 
-    def __init__(self, mock: MockCell, scoring: ScoringClient) -> None:
+    def __init__(self, mock: MockCell, scoring: ScoringClient, randomise_visuals: bool, pushes: int) -> None:
+        """randomise_visuals: another laboratory in every trial. pushes: so many in every trial."""
         self._mock, self._scoring = mock, scoring
+        self._randomise_visuals, self._pushes = randomise_visuals, Pushes(scoring, pushes)
 
     def before_first_motion(self) -> None:
         """Nobody can be hurt."""
@@ -56,11 +63,18 @@ class GroundTruth:
 
     def set_up(self, seed: int) -> None:
         """Teleports the cube."""
+        if self._randomise_visuals:
+            self._scoring.disturb("looks", seed=seed)
         self._scoring.reset(seed)
+        self._pushes.begin(seed)
 
     def watching(self) -> contextlib.AbstractContextManager[Callable[[], bool]]:
         """Nobody asks."""
         return contextlib.nullcontext(lambda: False)
+
+    def disturb(self, tick: Tick) -> None:
+        """Pushes, if asked for."""
+        self._pushes.watch(tick)
 
     def judged(self, trial: Trial) -> Trial:
         """What happened in truth."""
@@ -103,6 +117,9 @@ class Operator:
     def watching(self) -> contextlib.AbstractContextManager[Callable[[], bool]]:
         """Enter or space."""
         return _terminal.StopKey()
+
+    def disturb(self, tick: Tick) -> None:
+        """Does it by hand."""
 
     def judged(self, trial: Trial) -> Trial:
         """Asks, and warns before the gripper opens."""

@@ -24,6 +24,7 @@ import tyro
 import _judges
 import _running
 import _terminal
+from _true_poses import TruePoses
 from contract import artifact
 from contract.poses import Pose
 from contract.task_spec import TaskSpec
@@ -34,7 +35,7 @@ from perception.estimator import Estimator, EstimatorFailed
 from perception.realsense import open_camera
 from robot_runtime.bridge_client import BridgeClient, BridgeFaulted, BridgeLost, BridgeRefused
 from robot_runtime.cell import Cell, CellError, load_cell
-from robot_runtime.loop import NotAtStart, OperatorStopped, Tick
+from robot_runtime.loop import NotAtStart, ObjectSource, OperatorStopped, Tick
 from robot_runtime.mock_cell.cell_process import MockCell, MockCellAddresses, MockCellFailed, PortInUse
 from robot_runtime.mock_cell.scoring import ScoringClient, ScoringUnreachable
 from robot_runtime.trials import GripperStuck, NothingInSight, Trial, TrialRunner, summary
@@ -46,6 +47,9 @@ BLIND_TRIALS = 3
 
 CAMERA_SILENT_S = 3.0
 """Wall time without a frame after which it is the camera's fault that nothing is in sight."""
+
+PUSH_EXTRA_S = 2.0
+"""A trial may take so much longer for every push."""
 
 SEEDS_PER_RUN = 10_000
 """Trial k of seed s sets the scene by s * this + k, so that runs of different seeds share no scene."""
@@ -80,7 +84,13 @@ class Arguments:
     report: Path | None = None
     """Write the figures to this JSON file."""
     video: Path | None = None
-    """Record what the mock cell's camera sees."""
+    """Record what the mock cell's camera sees, as a film."""
+    randomise_visuals: bool = False
+    """Another laboratory in every trial of a mock cell: colours, textures, light, things on the table."""
+    pushes: int = 0
+    """So many pushes in every trial of a mock cell: on the object, or on the tool once it holds it."""
+    true_poses: bool = False
+    """On a mock cell: the true pose in place of camera and detector, to know what perception costs."""
 
 
 class Run:
@@ -106,7 +116,7 @@ class Run:
             f"{spec.name}, {made.get('env_steps', 0) / 1e6:.1f} M steps, commit {made.get('commit', 'unknown')}",
         )
         detector = Detector(weights_folder(spec.name))
-        judge = open_judge(stack, cell, spec, arguments.video)
+        judge = open_judge(stack, cell, spec, arguments)
         eye = cell.camera
         camera = stack.enter_context(open_camera(eye.address, eye.serial, eye.width, eye.height, eye.rate_hz))
         _terminal.checked("camera", f"{eye.serial} at {eye.address}, {eye.width}x{eye.height}, {eye.rate_hz} Hz")
@@ -119,7 +129,10 @@ class Run:
         _terminal.checked("robot", f"{cell.robot.model} at {cell.robot.address}, {client.status().mode}")
         judge.before_first_motion()
         try:
-            self._run_trials(TrialRunner(client, estimator, spec, policy, judge.looked_at), judge, estimator)
+            objects: ObjectSource = estimator
+            if arguments.true_poses and cell.scoring is not None:
+                objects = TruePoses(spec, stack.enter_context(ScoringClient(cell.scoring)))
+            self._run_trials(TrialRunner(client, objects, spec, policy, judge.looked_at), judge, estimator)
         except (BridgeFaulted, BridgeLost, NothingInSight):
             judge.check()
             camera.read_latest(CAMERA_SILENT_S)
@@ -142,7 +155,13 @@ class Run:
                 continue
             blind = 0
             with judge.watching() as stop_asked:
-                trial = runner.run(index, seed, LiveLine(index, self.arguments.trials), stop_asked)
+                live = LiveLine(index, self.arguments.trials)
+
+                def show(tick: Tick, live: LiveLine = live) -> None:
+                    live(tick)
+                    judge.disturb(tick)
+
+                trial = runner.run(index, seed, show, stop_asked, extra_s=PUSH_EXTRA_S * self.arguments.pushes)
             self.counters = runner.client.status().counters
             self._add(judge.judged(trial))
         runner.go_to_start()
@@ -160,7 +179,8 @@ class Run:
     def report(self, ended_early: str | None) -> dict[str, Any]:
         """Figures so far. ended_early: why not all trials were run, or None."""
         now, before = self.counters, self.counters_before
-        settings = {"task": self.arguments.task, "cell": self.arguments.cell, "seed": self.arguments.seed}
+        asked = ("task", "cell", "seed", "randomise_visuals", "pushes", "true_poses")
+        settings = {name: getattr(self.arguments, name) for name in asked}
         return {
             **summary(self.trials, time.monotonic() - self.began_s),
             "limit_violations": now.limit_violations - before.limit_violations,
@@ -197,22 +217,26 @@ class LiveLine:
         )
 
 
-def open_judge(stack: contextlib.ExitStack, cell: Cell, spec: TaskSpec, video: Path | None) -> _judges.Judge:
+def open_judge(stack: contextlib.ExitStack, cell: Cell, spec: TaskSpec, arguments: Arguments) -> _judges.Judge:
     """Starts what a mock cell needs; a lab cell needs an operator."""
     if cell.mock is None:
         return _judges.Operator(spec)
     addresses = MockCellAddresses.of_cell(cell)
-    mock = stack.enter_context(MockCell(addresses, cell.mock.seed, video, cell.camera.serial))
+    mock = stack.enter_context(MockCell(addresses, cell.mock.seed, arguments.video, cell.camera.serial))
     _terminal.checked("mock cell", f"robot {addresses.robot}, camera {addresses.frames}")
-    return _judges.GroundTruth(mock, stack.enter_context(ScoringClient(addresses.scoring)))
+    scoring = stack.enter_context(ScoringClient(addresses.scoring))
+    return _judges.GroundTruth(mock, scoring, arguments.randomise_visuals, arguments.pushes)
 
 
 def check_arguments(arguments: Arguments, cell: Cell) -> None:
     """Raises WrongArgument before anything is started."""
     if arguments.trials < 1:
         raise WrongArgument("--trials must be at least 1.")
-    if arguments.video is not None and cell.mock is None:
-        raise WrongArgument("--video records the mock cell's camera; on a lab cell leave it out.")
+    if not 0 <= arguments.pushes <= 10:
+        raise WrongArgument("--pushes must be 0 to 10.")
+    for name in ("video", "randomise_visuals", "pushes", "true_poses"):
+        if getattr(arguments, name) and cell.mock is None:
+            raise WrongArgument(f"--{name.replace('_', '-')} is for a mock cell; on a lab cell leave it out.")
     for path in (arguments.report, arguments.video):
         if path is not None and (path.is_dir() or not os.access(path.absolute().parent, os.W_OK)):
             raise WrongArgument(

@@ -188,10 +188,12 @@ class TrialRunner:
         seed: int,
         show: Callable[[Tick], None] = lambda tick: None,
         stop_asked: Callable[[], bool] = lambda: False,
+        extra_s: float = 0.0,
     ) -> Trial:
         """One trial from the start pose, arm disarmed before and after; not yet judged.
 
-        show: called after every tick. stop_asked: looked at on every tick. Raises OperatorStopped, BridgeLost.
+        show: called after every tick. stop_asked: looked at on every tick. extra_s: it may take so much longer than
+        the task card's horizon. Raises OperatorStopped, BridgeLost.
         """
         belief = LiftBelief(self.spec)
         failure: str | None = None
@@ -204,7 +206,7 @@ class TrialRunner:
             return belief.watch(tick)
 
         try:
-            self._loop.run(self.spec.horizon, finished, stop_asked)
+            self._loop.run(self.spec.horizon + round(extra_s * self.spec.rate_hz), finished, stop_asked)
         except (StaleEstimate, BridgeFaulted) as error:
             failure = str(error)
         except BaseException:

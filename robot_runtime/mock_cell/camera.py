@@ -12,7 +12,8 @@ import numpy as np
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from robot_runtime.mock_cell import child, looks, scene
+from contract.tasks import LIFT_CUBE
+from robot_runtime.mock_cell import child, looks, renders, scene
 from robot_runtime.mock_cell.rendering import NoOffscreenRendering, SceneRenderer, mujoco
 from robot_runtime.mock_cell.snapshots import FRAME_RATE_HZ, Snapshot, SnapshotReceiver
 
@@ -22,6 +23,7 @@ DEPTH_SCALE_M = 0.001
 """Metres per unit of the depth image, as RealSense D400 cameras come."""
 
 _CONSUMER_PATIENCE_S = 3.0
+_LOOKALIKE = f"distractor_{renders.DISTRACTORS}"
 _SLOW_EVERY = 5
 """A slow camera gives one frame in so many."""
 
@@ -69,12 +71,11 @@ class Pictures:
     """What the camera sees of each snapshot, disturbances included. Raises NoOffscreenRendering."""
 
     def __init__(self) -> None:
-        self._model = scene.build_model(distractors=1)
+        self._model = scene.build_model(distractors=renders.DISTRACTORS + 1)
         self._data = mujoco.MjData(self._model)
-        looks.apply(self._model, looks.Looks())
-        scene.dress_as_cube(self._model, "distractor_0")
         self._renderer = SceneRenderer(self._model, scene.CAMERA_WIDTH, scene.CAMERA_HEIGHT)
-        self._lookalike = self._data.mocap_pos[self._model.body("distractor_0").mocapid[0]]
+        self._lookalike = self._data.mocap_pos[self._model.body(_LOOKALIKE).mocapid[0]]
+        self._dress(None)
         mujoco.mj_forward(self._model, self._data)
         # The first picture compiles shaders; nobody should wait for that later.
         self._last = self._renderer.render(self._data)
@@ -83,6 +84,8 @@ class Pictures:
         """Colour (H, W, 3) uint8 and depth (H, W) in metres."""
         if snapshot.view.fault == "frozen":
             return self._last
+        if snapshot.view.looks != self._looks:
+            self._dress(snapshot.view.looks)
         standing = snapshot.view.lookalike
         self._lookalike[:] = (0.0, 0.0, -5.0) if standing is None else (*standing, scene.CUBE_EDGE_M / 2)
         self._data.qpos[:] = snapshot.qpos
@@ -95,6 +98,24 @@ class Pictures:
     def close(self) -> None:
         """Frees the graphics context."""
         self._renderer.close()
+
+    def _dress(self, seed: int | None) -> None:
+        """The laboratory of that seed, with things on the table where no task puts its object; the nominal for None."""
+        self._looks = seed
+        self._data.mocap_pos[:] = (0.0, 0.0, -5.0)
+        if seed is None:
+            looks.apply(self._model, looks.Looks())
+        else:
+            random = np.random.default_rng(seed)
+            looks.apply(self._model, looks.random_looks(random))
+            renders.place_distractors(self._model, self._data, random, _outside_the_work_area)
+        scene.dress_as_cube(self._model, _LOOKALIKE)
+        self._renderer.reload_looks()
+
+
+def _outside_the_work_area(xy: np.ndarray, radius_m: float) -> bool:
+    beyond = np.maximum(LIFT_CUBE.object_low_m - xy, xy - LIFT_CUBE.object_high_m)
+    return bool(beyond.max() > radius_m + scene.CUBE_EDGE_M)
 
 
 def _reaches_the_consumer(snapshot: Snapshot) -> bool:

@@ -36,6 +36,7 @@ class Disturbances:
         self._clock, self._server, self._forces = clock, server, forces
         self._referee, self._frames = referee, frames
         self._push_n, self._push_until = np.zeros(3), 0
+        self._object_velocity, self._object_until = np.zeros(2), 0
         self._silent_until_s = 0.0
 
     # --- what the physics loop asks -----------------------------------------------------------------------------------
@@ -47,6 +48,8 @@ class Disturbances:
 
     def before_step(self) -> None:
         """Keeps pushing, or lets go."""
+        if self._clock.tick < self._object_until:
+            self._referee.push_cube(self._object_velocity)
         if self._clock.tick < self._push_until:
             self._forces.push(self._push_n, self._server.robot.tool_position)
         elif self._push_until:
@@ -116,12 +119,20 @@ class Disturbances:
         self._server.restart()
         self._referee.restart()
         self._frames.restart()
-        self._server.gripper_server.stuck_until = 0
+        self._server.gripper_server.stuck_until = self._object_until = 0
         self._let_go()
 
     def gripper_stuck(self, seconds: float) -> None:
         """The hand answers nothing and does not move."""
         self._server.gripper_server.stuck_until = self._clock.tick + ticks(_number("seconds", seconds, 0.0, 3600.0))
+
+    def push_object(self, velocity_m_s: list[float], seconds: float) -> None:
+        """A finger pushes the cube along the table: metres per second, base frame (2,)."""
+        if not isinstance(velocity_m_s, list) or len(velocity_m_s) != 2:
+            raise UnknownDisturbance("Value 'velocity_m_s' must be two numbers.")
+        velocity = np.array([_number("velocity_m_s", part, -1.0, 1.0) for part in velocity_m_s])
+        self._object_until = self._clock.tick + ticks(_number("seconds", seconds, 0.0, 10.0))
+        self._object_velocity = velocity
 
     def take_object(self) -> None:
         """The cube is taken out of the fingers, and lies far away on the table."""
@@ -147,9 +158,14 @@ class Disturbances:
             standing = _number("x", x, -2.0, 2.0), _number("y", y, -2.0, 2.0)
         self._frames.view = replace(self._frames.view, lookalike=standing)
 
+    def looks(self, seed: int | None = None) -> None:
+        """The camera sees another laboratory: colours, textures, light, things on the table; its own without a seed."""
+        drawn = None if seed is None else int(_number("seed", seed, 0, 2**31))
+        self._frames.view = replace(self._frames.view, looks=drawn)
+
     def calm(self) -> None:
         """Ends all of them. Errors of the arm wait for their recovery, an object stays where it is."""
-        self._silent_until_s, self._server.gripper_server.stuck_until = 0.0, 0
+        self._silent_until_s, self._server.gripper_server.stuck_until, self._object_until = 0.0, 0, 0
         self._let_go()
         self._forces.set_payload(0.0)
         self._server.press_user_stop(False)
@@ -174,7 +190,7 @@ DISTURBANCES: dict[str, Callable[..., None]] = {
     for method in (
         Disturbances.push, Disturbances.payload, Disturbances.user_stop, Disturbances.reflex,
         Disturbances.lose_packets, Disturbances.packet_loss, Disturbances.delay, Disturbances.silence,
-        Disturbances.restart, Disturbances.gripper_stuck, Disturbances.take_object, Disturbances.move_object,
-        Disturbances.camera, Disturbances.lookalike, Disturbances.calm,
+        Disturbances.restart, Disturbances.gripper_stuck, Disturbances.push_object, Disturbances.take_object,
+        Disturbances.move_object, Disturbances.camera, Disturbances.lookalike, Disturbances.looks, Disturbances.calm,
     )
 }  # fmt: skip

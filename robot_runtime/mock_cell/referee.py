@@ -60,6 +60,11 @@ class Referee:
             self._data.qpos[self._qpos + 2 : self._qpos + 7] = (self._rest_height_m, 1.0, 0.0, 0.0, 0.0)
         self._data.qvel[self._dof : self._dof + 6] = 0.0
 
+    def push_cube(self, velocity_m_s: np.ndarray) -> None:
+        """Lets the cube move along the table at that velocity (2,), unless it is in the air."""
+        if self.height_above_rest_m < self._rest_height_m / 2:
+            self._data.qvel[self._dof : self._dof + 2] = velocity_m_s
+
     @property
     def cube_xy(self) -> np.ndarray:
         """Where the cube is over the table. Shape: (2,)"""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,15 +108,20 @@ def _pose_arm_and_cube(model: mujoco.MjModel, data: mujoco.MjData, rng: np.rando
     return cube, case == "held"
 
 
-def _place_distractors(model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator, cube: Pose) -> None:
-    """Boxes, balls and cylinders standing on the table, clear of the cube."""
+def place_distractors(
+    model: mujoco.MjModel,
+    data: mujoco.MjData,
+    rng: np.random.Generator,
+    is_free: Callable[[np.ndarray, float], bool],
+) -> None:
+    """Boxes, balls and cylinders standing on the table. is_free: whether one of that radius (m) may be at xy (2,)."""
     shown = rng.integers(0, DISTRACTORS + 1)
     for i in range(DISTRACTORS):
         geom, mocap = model.geom(f"distractor_{i}"), model.body(f"distractor_{i}").mocapid[0]
         kind = rng.choice([mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_SPHERE, mujoco.mjtGeom.mjGEOM_CYLINDER])
         size = rng.uniform(0.012, 0.05, 3)
         xy = rng.uniform([0.25, -0.45], [0.90, 0.45])
-        if i >= shown or np.linalg.norm(xy - cube.position[:2]) < 0.045 + 1.45 * size[:2].max():
+        if i >= shown or not is_free(xy, 1.45 * size[:2].max()):
             data.mocap_pos[mocap] = (0.0, 0.0, -5.0)
             continue
         model.geom_type[geom.id] = kind
@@ -127,6 +132,10 @@ def _place_distractors(model: mujoco.MjModel, data: mujoco.MjData, rng: np.rando
         height = {mujoco.mjtGeom.mjGEOM_SPHERE: size[0], mujoco.mjtGeom.mjGEOM_CYLINDER: size[1]}.get(kind, size[2])
         data.mocap_pos[mocap] = (*xy, height)
         data.mocap_quat[mocap] = quat_from_yaw(rng.uniform(-np.pi, np.pi))
+
+
+def _beside(cube: Pose) -> Callable[[np.ndarray, float], bool]:
+    return lambda xy, radius_m: bool(np.linalg.norm(xy - cube.position[:2]) > 0.045 + radius_m)
 
 
 def _jitter_camera(model: mujoco.MjModel, rng: np.random.Generator) -> float:
@@ -155,7 +164,7 @@ def render_samples(
             renderer.reload_looks()
             fovy = _jitter_camera(model, rng)
             cube, held = _pose_arm_and_cube(model, data, rng)
-            _place_distractors(model, data, rng, cube)
+            place_distractors(model, data, rng, _beside(cube))
             mujoco.mj_kinematics(model, data)
             mujoco.mj_camlight(model, data)
             rgb, depth_m = renderer.render(data)

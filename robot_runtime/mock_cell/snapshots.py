@@ -26,11 +26,13 @@ class View:
     """What a disturbance does to the camera.
 
     fault: `frozen` repeats one picture with fresh stamps, `slow` gives one frame in five, `unplugged` none,
-    `dark` black ones. lookalike: where (m, m) a second cube stands that only the camera sees.
+    `dark` black ones. lookalike: where (m, m) a second cube stands that only the camera sees. looks: seed of another
+    laboratory's colours, textures, light and things on the table; None for the nominal one.
     """
 
     fault: CameraFault = "none"
     lookalike: tuple[float, float] | None = None
+    looks: int | None = None
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from contract.grasp import is_holding
-from contract.messages import ObjectState, RobotState
+from _true_poses import TruePoses
 from contract.poses import Pose
 from contract.tasks import LIFT_CUBE
 from perception.detector import Detector, weights_folder
 from perception.estimator import Estimator
 from perception.realsense import open_camera
 from robot_runtime.bridge_client import BridgeClient
-from robot_runtime.mock_cell.scoring import ScoringClient
 from robot_runtime.trials import TrialRunner
 
 from .conftest import WholeCell
@@ -22,21 +20,10 @@ from .scripted import ScriptedLift
 pytestmark = pytest.mark.hil
 
 
-class PerfectSight:
-    """The truth in place of a camera, to test the rest of the chain without it."""
-
-    def __init__(self, scoring: ScoringClient) -> None:
-        self._scoring = scoring
-
-    def latest(self, state: RobotState) -> ObjectState:
-        truth = self._scoring.truth()
-        held = bool(is_holding(LIFT_CUBE, state.gripper_width, state.gripper_closed))
-        stamp = min(truth.stamp, state.stamp)
-        return ObjectState(stamp, "cube", truth.pose_base_object, 1e-6 * np.eye(4), 1.0, held)
-
-
 def test_a_scripted_policy_lifts_the_cube_through_bridge_and_franka_protocol(whole_cell: WholeCell) -> None:
-    runner = TrialRunner(whole_cell.client, PerfectSight(whole_cell.scoring), LIFT_CUBE, ScriptedLift(LIFT_CUBE))
+    runner = TrialRunner(
+        whole_cell.client, TruePoses(LIFT_CUBE, whole_cell.scoring), LIFT_CUBE, ScriptedLift(LIFT_CUBE)
+    )
     runner.go_to_start()
     whole_cell.scoring.reset(seed=3)
     runner.wait_for_object()

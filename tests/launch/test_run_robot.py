@@ -87,11 +87,14 @@ def test_a_policy_that_cannot_be_used_is_refused_before_anything_starts(
 def test_a_report_that_cannot_be_written_is_noticed_before_the_trials(run_robot, tmp_path: Path) -> None:
     assert "cannot be written" in run_robot("--report", str(tmp_path / "missing" / "report.json"))
     assert "at least 1" in run_robot("--trials", "0")
+    assert "0 to 10" in run_robot("--pushes", "-1")
 
 
 def test_a_lab_cell_without_an_operator_at_a_terminal_is_refused(run_robot, tmp_path: Path) -> None:
     lab = cell_file(tmp_path, name="lab", mock=None, scoring=None, camera__address="usb", robot__address="192.0.2.1")
     assert "terminal" in run_robot("--cell", lab)
+    assert "--randomise-visuals is for a mock cell" in run_robot("--cell", lab, "--randomise-visuals")
+    assert "--true-poses is for a mock cell" in run_robot("--cell", lab, "--true-poses")
 
 
 def test_a_second_run_against_the_same_cell_is_told_which_process_has_it(run_robot, tmp_path: Path) -> None:

@@ -290,6 +290,33 @@ def test_a_dark_camera_is_black_and_a_lookalike_is_there_only_for_the_camera(
     assert not any(frames.rgb)
 
 
+def test_a_finger_pushes_the_cube_along_the_table_and_leaves_it_there(scoring: ScoringClient) -> None:
+    scoring.reset(seed=5)
+    before = scoring.truth().pose_base_object.position
+    begin = scoring.disturb("push_object", velocity_m_s=[0.0, 0.1], seconds=0.3)
+    while scoring.truth().stamp < begin + 0.8:
+        time.sleep(0.02)
+    moved = scoring.truth().pose_base_object.position - before
+    assert 0.02 < moved[1] < 0.04
+    assert abs(moved[0]) < 0.005
+    assert scoring.truth().speed_m_s < 0.01
+
+
+def test_another_laboratory_looks_different_and_is_the_same_for_the_same_seed(
+    frames: Frames, scoring: ScoringClient
+) -> None:
+    def picture(seed: int | None) -> np.ndarray:
+        scoring.disturb("looks", seed=seed)
+        _until_frames(frames, 3)
+        return np.frombuffer(frames.rgb, np.uint8).astype(int)
+
+    nominal, other, another = picture(None), picture(3), picture(4)
+    for a, b in ((nominal, other), (other, another)):
+        assert np.abs(a - b).mean() > 10
+    assert np.abs(picture(3) - other).mean() < 1
+    assert np.abs(picture(None) - nominal).mean() < 1
+
+
 def test_an_arm_at_rest_that_is_pushed_tells_where_it_is_and_not_where_it_should_be(
     arm: FciArm, scoring: ScoringClient
 ) -> None:
