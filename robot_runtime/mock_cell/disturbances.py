@@ -50,6 +50,8 @@ class Disturbances:
         """Keeps pushing, or lets go."""
         if self._clock.tick < self._object_until:
             self._referee.push_cube(self._object_velocity)
+        elif self._object_until:
+            self._leave_object()
         if self._clock.tick < self._push_until:
             self._forces.push(self._push_n, self._server.robot.tool_position)
         elif self._push_until:
@@ -119,7 +121,8 @@ class Disturbances:
         self._server.restart()
         self._referee.restart()
         self._frames.restart()
-        self._server.gripper_server.stuck_until = self._object_until = 0
+        self._server.gripper_server.stuck_until = 0
+        self._leave_object()
         self._let_go()
 
     def gripper_stuck(self, seconds: float) -> None:
@@ -127,7 +130,7 @@ class Disturbances:
         self._server.gripper_server.stuck_until = self._clock.tick + ticks(_number("seconds", seconds, 0.0, 3600.0))
 
     def push_object(self, velocity_m_s: list[float], seconds: float) -> None:
-        """A finger pushes the cube along the table: metres per second, base frame (2,)."""
+        """A finger pushes the cube along the table with 3 N at most: metres per second, base frame (2,)."""
         if not isinstance(velocity_m_s, list) or len(velocity_m_s) != 2:
             raise UnknownDisturbance("Value 'velocity_m_s' must be two numbers.")
         velocity = np.array([_number("velocity_m_s", part, -1.0, 1.0) for part in velocity_m_s])
@@ -165,12 +168,17 @@ class Disturbances:
 
     def calm(self) -> None:
         """Ends all of them. Errors of the arm wait for their recovery, an object stays where it is."""
-        self._silent_until_s, self._server.gripper_server.stuck_until, self._object_until = 0.0, 0, 0
+        self._silent_until_s, self._server.gripper_server.stuck_until = 0.0, 0
+        self._leave_object()
         self._let_go()
         self._forces.set_payload(0.0)
         self._server.press_user_stop(False)
         self._server.link.calm()
         self._frames.view = View()
+
+    def _leave_object(self) -> None:
+        self._object_until = 0
+        self._referee.leave_cube()
 
     def _let_go(self) -> None:
         self._push_until = 0

@@ -12,6 +12,9 @@ from robot_runtime.mock_cell import scene
 _CLEARANCE_M = 0.13
 """Half the hand's width (0.10) and half the cube's diagonal: a cube further away is not under the hand."""
 
+_FINGER_N, _FINGER_N_PER_M_S = 3.0, 40.0
+"""Strength of a finger that pushes the cube, and by how much it lacks speed when it uses that."""
+
 _LOW_HAND_M = 0.16
 """Below this tool height a cube under the hand could touch it."""
 
@@ -24,6 +27,7 @@ class Referee:
         joint = model.joint("cube_joint")
         self._qpos, self._dof = int(joint.qposadr[0]), int(joint.dofadr[0])
         self._rest_height_m = scene.CUBE_EDGE_M / 2
+        self._body = int(model.body("cube").id)
         self._scratch = mujoco.MjData(model)
         self.reset_stamp = 0.0
         self._still_since: float | None = None
@@ -61,9 +65,15 @@ class Referee:
         self._data.qvel[self._dof : self._dof + 6] = 0.0
 
     def push_cube(self, velocity_m_s: np.ndarray) -> None:
-        """Lets the cube move along the table at that velocity (2,), unless it is in the air."""
-        if self.height_above_rest_m < self._rest_height_m / 2:
-            self._data.qvel[self._dof : self._dof + 2] = velocity_m_s
+        """Before a step: a weak finger pushes the cube along the table, towards that velocity (2,)."""
+        missing = velocity_m_s - self._data.qvel[self._dof : self._dof + 2]
+        force = _FINGER_N_PER_M_S * missing
+        force *= min(1.0, _FINGER_N / (np.linalg.norm(force) + 1e-9))
+        self._data.xfrc_applied[self._body, :2] = force
+
+    def leave_cube(self) -> None:
+        """The finger is gone."""
+        self._data.xfrc_applied[self._body, :2] = 0.0
 
     @property
     def cube_xy(self) -> np.ndarray:
