@@ -27,7 +27,7 @@ class Range:
 class Randomisation:
     """What differs from episode to episode in training, so that the robot is one more sample. Units in the names.
 
-    object_sigma_share: what the tracker takes a fresh estimate's standard deviation for, over what it is.
+    object_sigma_share: what the tracker takes a fresh estimate's noise for, over what it is.
     cube_half_size_m: half the object's width between the fingers; its other sides scale along.
     second_half_size_m: the same of the second object; None for its nominal size.
     push_impulse_ns: one horizontal knock to the object at a random tick, newton seconds; None for none.

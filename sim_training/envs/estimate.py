@@ -89,8 +89,8 @@ class ObjectEstimate:
         self.dropout[rows] = sample(ranges.object_dropout, count, device)
         self.bias[rows] = torch.stack([sample(ranges.object_bias_m, count, device) for _ in range(3)], -1)
         self.latency[rows] = sample_ticks(ranges.object_latency_ticks, count, device)
-        error = (self.noise[rows] ** 2 + (self.bias[rows] ** 2).mean(-1)).sqrt()
-        self.fresh_sigma[rows] = error * sample(ranges.object_sigma_share, count, device)
+        # No tracker knows its bias: what it reports follows what it sees change.
+        self.fresh_sigma[rows] = self.noise[rows] * sample(ranges.object_sigma_share, count, device)
         self.held[rows] = False
         self.age[rows] = self.latency[rows] * self.spec.period_s
         self.sigma = self.sigma.clone()
