@@ -39,7 +39,8 @@ class ObjectState:
 
     stamp: robot time of the measurement (not of its arrival).
     pose_base_object: pose in the base frame; for a cube only yaw modulo 90 degrees is meaningful.
-    covariance: of x, y, z (m²) and yaw (rad²). Shape: (4, 4)
+    covariance: of x, y, z (m²) and yaw (rad²), at the time it was asked for, which may be later than the stamp.
+    Shape: (4, 4); of an object that may tilt x, y, z and a rotation vector in the base frame. Shape: (6, 6)
     held: true while the object is taken to move with the tool rather than seen.
     """
 

@@ -11,6 +11,10 @@ from contract.poses import Pose, quat_rotate, yaw_of
 from contract.task_spec import TaskSpec
 
 
+MOST_SIGMA_M = 0.05
+"""A belief less certain than this is shown as this: more is as good as not knowing."""
+
+
 @dataclass(frozen=True)
 class PolicyInput:
     """What the robot can know at one tick, batched on the left, numpy or torch alike.
@@ -18,7 +22,8 @@ class PolicyInput:
     pose_base_tcp: measured tool pose. command_base_tcp: pose last commanded, after every bound.
     gripper_width: metres (...). gripper_closed: last command, 1.0 closed (...).
     pose_base_object: the estimate (symmetries not removed). object_age: seconds since it was measured (...).
-    object_held: 1.0 while it is taken to move with the tool (...).
+    object_sigma: believed standard deviation of the object's position now, m: the root of the mean of its three
+    variances (...). object_held: 1.0 while it is taken to move with the tool (...).
     previous_action: as the policy gave it (..., 7).
     goal_position: where the object is to go, m, base frame (..., 3).
     pose_base_second, second_age: the same of the second object, which is never taken to be held.
@@ -30,6 +35,7 @@ class PolicyInput:
     gripper_closed: Any
     pose_base_object: Pose
     object_age: Any
+    object_sigma: Any
     object_held: Any
     previous_action: Any
     goal_position: Any = None
@@ -76,6 +82,11 @@ _FIELDS: dict[str, tuple[int, str, Callable[[PolicyInput], Any]]] = {
         lambda s: _direction(4 * (yaw_of(s.pose_base_object.quaternion) - yaw_of(s.pose_base_tcp.quaternion))),
     ),
     "object_age": (1, "s since the object was measured", lambda s: s.object_age[..., None]),
+    "object_sigma": (
+        1,
+        f"m, believed standard deviation of the object's position now, at most {MOST_SIGMA_M:g}",
+        lambda s: namespace(s.object_sigma).clip(s.object_sigma[..., None], 0.0, MOST_SIGMA_M),
+    ),
     "object_held": (1, "1 while the object is taken to move with the tool", lambda s: s.object_held[..., None]),
     "tcp_rotation": (
         6,

@@ -27,6 +27,7 @@ class Range:
 class Randomisation:
     """What differs from episode to episode in training, so that the robot is one more sample. Units in the names.
 
+    object_sigma_share: what the tracker takes a fresh estimate's noise for, over what it is.
     cube_half_size_m: half the object's width between the fingers; its other sides scale along.
     second_half_size_m: the same of the second object; None for its nominal size.
     push_impulse_ns: one horizontal knock to the object at a random tick, newton seconds; None for none.
@@ -45,6 +46,7 @@ class Randomisation:
     object_yaw_noise_rad: Range = Range(0.0, 0.05)
     object_latency_ticks: Range = Range(0, 4)
     object_dropout: Range = Range(0.0, 0.1)
+    object_sigma_share: Range = Range(0.5, 2.0)
     gripper_delay_ticks: Range = Range(0, 4)
     push_impulse_ns: Range | None = None
     second_half_size_m: Range | None = None

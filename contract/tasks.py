@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import replace
 
+from contract import perception_noise
 from contract.task_spec import Randomisation, Range, TaskSpec
 
 
@@ -12,8 +13,16 @@ class UnknownTask(ValueError):
     """No task card has this name."""
 
 
+_MEASURED = perception_noise.read()
+
+
+def _randomised(name: str, **others: Range) -> Randomisation:
+    """The estimate of that object as bad as it was measured and worse; of one not yet measured, as the cube's."""
+    return replace(perception_noise.injected(_MEASURED.get(name, _MEASURED["cube"])), **others)
+
+
 _TOOL = ("tcp_position", "tcp_yaw", "command_lead", "gripper_width", "gripper_closed")
-_CUBE = ("object_from_tcp", "object_position", "object_yaw_from_tcp", "object_age", "object_held")
+_CUBE = ("object_from_tcp", "object_position", "object_yaw_from_tcp", "object_age", "object_sigma", "object_held")
 
 LIFT_CUBE = TaskSpec(
     name="lift_cube",
@@ -24,6 +33,7 @@ LIFT_CUBE = TaskSpec(
     object_low_m=(0.40, -0.20),
     object_high_m=(0.70, 0.20),
     rotation_scale_rad=(0.0, 0.0, 0.06),
+    randomisation=_randomised("cube"),
 )
 
 PICK_CUBE = replace(
@@ -45,7 +55,7 @@ PICK_PLACE = replace(
     goal_high_m=(0.68, 0.20, 0.0),
 )
 
-_KNOCKED = Randomisation(push_impulse_ns=Range(0.0, 0.02))
+_KNOCKED = _randomised("cube", push_impulse_ns=Range(0.0, 0.02))
 
 PUSH_CUBE = replace(
     PICK_CUBE,
@@ -99,6 +109,7 @@ PEG_UPRIGHT = replace(
         "object_position",
         "object_axis",
         "object_age",
+        "object_sigma",
         "object_held",
         "previous_action",
     ),
@@ -108,11 +119,12 @@ PEG_UPRIGHT = replace(
     object_low_m=(0.45, -0.12),
     object_high_m=(0.62, 0.12),
     rotation_scale_rad=(0.06, 0.06, 0.06),
+    randomisation=_randomised("peg"),
     start_q_rad=(0.0, -0.04176, 0.0, -2.33427, 0.0, 2.29251, -0.785398),
     start_quaternion=(0.0, 0.70710678, 0.70710678, 0.0),
 )
 
-_PEG = ("object_from_tcp", "object_position", "object_heading", "object_age", "object_held")
+_PEG = ("object_from_tcp", "object_position", "object_heading", "object_age", "object_sigma", "object_held")
 
 POKE_CUBE = replace(
     LIFT_CUBE,
@@ -138,7 +150,7 @@ POKE_CUBE = replace(
     goal_distance_m=0.1,
     goal_bearing_rad=Range(0.0, 0.0),
     goal_tolerance_m=0.05,
-    randomisation=Randomisation(second_half_size_m=Range(0.019, 0.021)),
+    randomisation=_randomised("peg", second_half_size_m=Range(0.019, 0.021)),
 )
 
 PULL_CUBE_TOOL = replace(
@@ -155,7 +167,7 @@ PULL_CUBE_TOOL = replace(
     second_half_size_m=(0.02, 0.02, 0.02),
     second_low_m=(0.80, -0.02),
     second_high_m=(0.86, 0.12),
-    randomisation=Randomisation(second_half_size_m=Range(0.019, 0.021)),
+    randomisation=_randomised("hook", second_half_size_m=Range(0.019, 0.021)),
 )
 
 PEG_INSERTION = replace(
@@ -174,7 +186,9 @@ PEG_INSERTION = replace(
     second_half_size_m=(0.05, 0.06, 0.10),
     second_low_m=(0.45, 0.16),
     second_high_m=(0.60, 0.24),
-    randomisation=Randomisation(
+    # A peg that has to fit a hole needs better eyes than one that only has to be taken.
+    randomisation=_randomised(
+        "peg",
         cube_half_size_m=Range(0.0195, 0.0205),
         object_noise_m=Range(0.0, 0.001),
         object_bias_m=Range(-0.001, 0.001),
@@ -191,6 +205,7 @@ ROLL_BALL = replace(
         "object_from_tcp",
         "object_position",
         "object_age",
+        "object_sigma",
         "goal_from_object",
         "previous_action",
     ),
@@ -205,7 +220,7 @@ ROLL_BALL = replace(
     goal_low_m=(0.92, -0.22, 0.0),
     goal_high_m=(0.98, 0.22, 0.0),
     goal_tolerance_m=0.1,
-    randomisation=Randomisation(cube_half_size_m=Range(0.033, 0.037), friction=Range(0.05, 0.25)),
+    randomisation=_randomised("ball", cube_half_size_m=Range(0.033, 0.037), friction=Range(0.05, 0.25)),
 )
 
 STACK_CUBE = replace(
@@ -218,7 +233,7 @@ STACK_CUBE = replace(
     second_half_size_m=(0.02, 0.02, 0.02),
     second_low_m=(0.40, -0.20),
     second_high_m=(0.70, 0.20),
-    randomisation=Randomisation(second_half_size_m=Range(0.019, 0.021)),
+    randomisation=_randomised("cube", second_half_size_m=Range(0.019, 0.021)),
 )
 
 _CARDS = (

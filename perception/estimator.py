@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -64,7 +65,8 @@ class EstimatorStatistics:
 class Estimator:
     """Where the object is, kept up to date by a thread of its own.
 
-    Give `on_state` every robot state as it arrives; ask `latest` at every tick.
+    Give `on_state` every robot state as it arrives; ask `latest` at every tick. `on_estimate` is called from that
+    thread after every frame, with the frame's robot time and the belief, or None where nothing was measured.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Estimator:
         self.tracker = ObjectTracker(spec)
         self.statistics = EstimatorStatistics()
         self.newest: tuple[Frame, CubeMeasurement | None] | None = None
+        self.on_estimate: Callable[[float, ObjectState | None], None] = lambda stamp, seen: None
         self._robot_clock = RobotClock()
         self._newest_state_stamp = -np.inf
         self._stopping = threading.Event()
@@ -167,6 +170,7 @@ class Estimator:
             self.statistics.measured += 1
             self.tracker.see_object(stamp, measured.position, measured.yaw, measured.covariance, self._confidence)
         self.newest = (frame, measured)
+        self.on_estimate(stamp, None if measured is None else self.tracker.belief())
         self.statistics.busy_s += time.perf_counter() - began
 
     def _check_it_lives(self, rgb: np.ndarray, stamp: float) -> None:

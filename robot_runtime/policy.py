@@ -9,6 +9,7 @@ import numpy as np
 
 from contract.action import ACTION_SIZE, command_pose, gripper_closed
 from contract.messages import ObjectState, RobotState, Setpoint
+from contract.object_motion import position_sigma
 from contract.observation import PolicyInput, observe
 from contract.poses import Pose
 from contract.task_spec import TaskSpec
@@ -63,6 +64,7 @@ class PolicyRunner:
             gripper_closed=np.float64(self._closed),
             pose_base_object=seen.pose_base_object,
             object_age=np.float64(max(0.0, state.stamp - seen.stamp)),
+            object_sigma=np.float64(position_sigma(seen.covariance)),
             object_held=np.float64(seen.held),
             previous_action=self._previous_action,
         )

@@ -74,6 +74,7 @@ class Belief:
             gripper_closed=controller.closed.float(),
             pose_base_object=self.object.pose,
             object_age=self.object.age,
+            object_sigma=self.object.sigma,
             object_held=self.object.held.float(),
             previous_action=previous_action,
             goal_position=goal,

@@ -9,11 +9,9 @@ import torch
 from torch import Tensor
 
 from contract.grasp import attach, is_holding, within_reach
+from contract.object_motion import wandered_m2
 from contract.poses import Pose, quat_from_axis_angle, quat_from_yaw, quat_multiply, yaw_of
 from contract.task_spec import Range, TaskSpec
-
-_HISTORY = 6
-"""Ticks of truth remembered: more than the largest latency."""
 
 
 def sample(interval: Range, count: int, device: torch.device) -> Tensor:
@@ -32,13 +30,17 @@ class ObjectEstimate:
 
     Of an object's orientation only the heading is believed; `TiltingEstimate` believes all of it.
     pose: Pose (N, 3), (N, 4), base frame. age: (N,) seconds. held: (N,) bool.
-    truth_*: the last ticks of truth (T, N, ...). grip: T_tcp_object while held. The rest: an episode's faults.
+    sigma: believed standard deviation of the position now (N,) m; fresh_sigma: the same at age 0, an episode's own.
+    truth_*: the last ticks of truth (T, N, ...), more than the largest latency. grip: T_tcp_object while held.
+    The rest: an episode's faults.
     """
 
     spec: TaskSpec
     pose: Pose
     age: Tensor
     held: Tensor
+    sigma: Tensor
+    fresh_sigma: Tensor
     truth_position: Tensor
     truth_yaw: Tensor
     grip: Pose
@@ -55,7 +57,8 @@ class ObjectEstimate:
     @classmethod
     def of(cls, spec: TaskSpec, count: int, device: torch.device) -> Self:
         """Nothing seen yet, in `count` environments."""
-        scalars = torch.zeros(6, count, device=device)
+        scalars = torch.zeros(7, count, device=device)
+        ticks = int(spec.randomisation.object_latency_ticks.high) + 2
         vectors = torch.zeros(3, count, 3, device=device)
         quaternions = torch.zeros(2, count, 4, device=device)
         return cls(
@@ -63,8 +66,10 @@ class ObjectEstimate:
             pose=Pose(vectors[0], quaternions[0]),
             age=scalars[0],
             held=torch.zeros(count, dtype=torch.bool, device=device),
-            truth_position=torch.zeros(_HISTORY, count, 3, device=device),
-            truth_yaw=torch.zeros(_HISTORY, count, device=device),
+            sigma=scalars[5],
+            fresh_sigma=scalars[6],
+            truth_position=torch.zeros(ticks, count, 3, device=device),
+            truth_yaw=torch.zeros(ticks, count, device=device),
             grip=Pose(vectors[1], quaternions[1]),
             yaw=scalars[1],
             noise=scalars[2],
@@ -84,8 +89,12 @@ class ObjectEstimate:
         self.dropout[rows] = sample(ranges.object_dropout, count, device)
         self.bias[rows] = torch.stack([sample(ranges.object_bias_m, count, device) for _ in range(3)], -1)
         self.latency[rows] = sample_ticks(ranges.object_latency_ticks, count, device)
+        # No tracker knows its bias: what it reports follows what it sees change.
+        self.fresh_sigma[rows] = self.noise[rows] * sample(ranges.object_sigma_share, count, device)
         self.held[rows] = False
         self.age[rows] = self.latency[rows] * self.spec.period_s
+        self.sigma = self.sigma.clone()
+        self.sigma[rows] = self._aged_sigma()[rows]
         position = self.pose.position.clone()
         position[rows] = pose_base_object.position + self.bias[rows]
         self.yaw[rows] = yaw
@@ -105,7 +114,12 @@ class ObjectEstimate:
         carried = pose_base_tcp @ self.grip
         position = torch.where(self.held[:, None], carried.position, position)
         self.age = torch.where(self.held, torch.zeros_like(self.age), self.age)
+        self.sigma = torch.where(self.held | ~moved, self.sigma, self._aged_sigma())
         self.pose = Pose(position, self._orientation(carried.quaternion))
+
+    def _aged_sigma(self) -> Tensor:
+        """What the tracker reports of an object that it last saw at rest; while held it stays what it was. (N,)"""
+        return (self.fresh_sigma**2 + wandered_m2(self.age)).sqrt()
 
     def _remember(self, quaternion: Tensor, moved: Tensor) -> None:
         """Append one tick of true orientation. Shapes: (N, 4), (N,) bool"""
@@ -133,7 +147,7 @@ class ObjectEstimate:
         """A new measurement where none was dropped; otherwise the old one, older. Returns positions (N, 3)."""
         count, device = len(self.age), self.age.device
         rows = torch.arange(count, device=device)
-        index = _HISTORY - 1 - self.latency
+        index = len(self.truth_yaw) - 1 - self.latency
         seen = moved & (torch.rand(count, device=device) >= self.dropout)
         noise = torch.randn(count, 3 + self.angles, device=device)
         position = self.truth_position[index, rows] + self.bias + noise[:, :3] * self.noise[:, None]
@@ -156,7 +170,7 @@ class TiltingEstimate(ObjectEstimate):
     def of(cls, spec: TaskSpec, count: int, device: torch.device) -> Self:
         """Nothing seen yet, in `count` environments."""
         estimate = super().of(spec, count, device)
-        estimate.truth_quaternion = torch.zeros(_HISTORY, count, 4, device=device)
+        estimate.truth_quaternion = torch.zeros(len(estimate.truth_yaw), count, 4, device=device)
         estimate.quaternion = torch.zeros(count, 4, device=device)
         return estimate
 

@@ -64,7 +64,7 @@ def test_bodies_differ_from_seed_to_seed_and_only_then() -> None:
 
 
 def test_the_lift_cube_contract_is_the_one_that_policies_were_shipped_with() -> None:
-    assert LIFT_CUBE.contract_hash() == "b8b6fa2d6cc4043e70739500f63a55fa76924f6adfbdeb8aa9d73d70d27e020a"
+    assert LIFT_CUBE.contract_hash() == "f4960fc6440251b9320bf69cb743bf07594bbba248d504043c7d1e9a249fd49e"
     assert "goal_tolerance_m" not in LIFT_CUBE.as_dict()
 
 
