@@ -68,6 +68,8 @@ class TaskSpec:
     max_object_age_s: an estimate older than this stops the arm.
 
     What only some tasks have is None in the others, and left out of their contract's hash:
+    press_stop_m: in training an episode is lost once something holds the tool up by this much of where it would be, as
+    the bridge stops an arm that presses too hard.
     gripper_stays_closed: the task is done with closed fingers, whatever the action's last number says.
     object_half_size_m: half sides along the object's own axes; a cube of `object_width_m` where None.
     second_name, second_half_size_m, second_low_m, second_high_m: a second object, as the first is described.
@@ -101,6 +103,7 @@ class TaskSpec:
     hold_s: float = 0.5
     still_speed_m_s: float = 0.05
     max_object_age_s: float = 1.0
+    press_stop_m: float | None = None
     gripper_stays_closed: bool | None = None
     object_half_size_m: tuple[float, float, float] | None = None
     second_name: str | None = None

@@ -24,7 +24,7 @@ def _randomised(name: str, **others: Range) -> Randomisation:
 _TOOL = ("tcp_position", "tcp_yaw", "command_lead", "gripper_width", "gripper_closed")
 _CUBE = ("object_from_tcp", "object_position", "object_yaw_from_tcp", "object_age", "object_sigma", "object_held")
 
-LIFT_CUBE = TaskSpec(
+_CUBE_ON_TABLE = TaskSpec(
     name="lift_cube",
     instruction="lift the cube",
     observation_fields=(*_TOOL, *_CUBE, "previous_action"),
@@ -36,8 +36,14 @@ LIFT_CUBE = TaskSpec(
     randomisation=_randomised("cube"),
 )
 
+LIFT_CUBE = replace(
+    _CUBE_ON_TABLE,
+    press_stop_m=0.008,
+    randomisation=_randomised("cube", push_impulse_ns=Range(0.0, 0.04)),
+)
+
 PICK_CUBE = replace(
-    LIFT_CUBE,
+    _CUBE_ON_TABLE,
     name="pick_cube",
     instruction="pick up the cube",
     observation_fields=(*_TOOL, *_CUBE, "goal_from_object", "previous_action"),
@@ -96,7 +102,7 @@ PULL_CUBE = replace(
 )
 
 PEG_UPRIGHT = replace(
-    LIFT_CUBE,
+    _CUBE_ON_TABLE,
     name="peg_upright",
     instruction="lift the peg upright",
     observation_fields=(
@@ -127,7 +133,7 @@ PEG_UPRIGHT = replace(
 _PEG = ("object_from_tcp", "object_position", "object_heading", "object_age", "object_sigma", "object_held")
 
 POKE_CUBE = replace(
-    LIFT_CUBE,
+    _CUBE_ON_TABLE,
     name="poke_cube",
     instruction="push the cube by using the blue tool",
     observation_fields=(
@@ -154,7 +160,7 @@ POKE_CUBE = replace(
 )
 
 PULL_CUBE_TOOL = replace(
-    LIFT_CUBE,
+    _CUBE_ON_TABLE,
     name="pull_cube_tool",
     instruction="pull the cube by using the red tool",
     observation_fields=(*_TOOL, *_PEG, "second_from_object", "second_age", "previous_action"),
@@ -171,7 +177,7 @@ PULL_CUBE_TOOL = replace(
 )
 
 PEG_INSERTION = replace(
-    LIFT_CUBE,
+    _CUBE_ON_TABLE,
     name="peg_insertion",
     instruction="insert the peg into the hole",
     observation_fields=(*_TOOL, *_PEG, "second_from_object", "second_heading", "second_age", "previous_action"),
@@ -197,7 +203,7 @@ PEG_INSERTION = replace(
 )
 
 ROLL_BALL = replace(
-    LIFT_CUBE,
+    _CUBE_ON_TABLE,
     name="roll_ball",
     instruction="push the ball",
     observation_fields=(
@@ -224,7 +230,7 @@ ROLL_BALL = replace(
 )
 
 STACK_CUBE = replace(
-    LIFT_CUBE,
+    _CUBE_ON_TABLE,
     name="stack_cube",
     instruction="stack the red cube on the green cube",
     observation_fields=(*_TOOL, *_CUBE, "second_from_object", "second_age", "previous_action"),

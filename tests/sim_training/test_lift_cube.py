@@ -138,3 +138,21 @@ def test_episodes_that_begin_leave_the_others_as_they_were(env: Any) -> None:
     _hold(env, [0.0] * 6 + [0.0], 3)
     assert (task.controller.gripper_width[2:] <= width[2:]).all()
     assert (task.controller.gripper_width[:2] > width[:2] + 0.01).all()
+
+
+def test_an_arm_that_comes_down_on_the_cube_earns_nothing_more(env: Any) -> None:
+    env.reset(seed=4)
+    task = env.unwrapped
+    across = torch.tensor([0.0, 0.04, 0.0])  # one finger above the cube
+    earned = torch.ones(COUNT)
+    for _ in range(70):
+        way = task.object.position + across - task.tcp.position
+        action = torch.cat([way / LIFT_CUBE.translation_scale_m, torch.zeros(COUNT, 3), torch.ones(COUNT, 1)], -1)
+        _, earned, *_ = env.step(action.clip(-1, 1))
+    assert task.stopped.any()
+    assert (earned[task.stopped] == 0).all()
+    assert (earned[~task.stopped] > 0).all()
+    env.reset(seed=5)
+    assert not task.stopped.any()
+    _hold(env, [1.0, 1.0, -1.0, 0, 0, 0, 1], 10)
+    assert not task.stopped.any(), "nothing was in its way"

@@ -64,7 +64,7 @@ def test_bodies_differ_from_seed_to_seed_and_only_then() -> None:
 
 
 def test_the_lift_cube_contract_is_the_one_that_policies_were_shipped_with() -> None:
-    assert LIFT_CUBE.contract_hash() == "f4960fc6440251b9320bf69cb743bf07594bbba248d504043c7d1e9a249fd49e"
+    assert LIFT_CUBE.contract_hash() == "a6bc749e57248315d0b6a445125c5a5d64b20863fad9994d89af89eb2bc47bc9"
     assert "goal_tolerance_m" not in LIFT_CUBE.as_dict()
 
 
