@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from _pushes import Pushes
 from _true_poses import TruePoses
 from contract.poses import Pose
 from contract.tasks import LIFT_CUBE
@@ -12,6 +13,7 @@ from perception.detector import Detector, weights_folder
 from perception.estimator import Estimator
 from perception.realsense import open_camera
 from robot_runtime.bridge_client import BridgeClient
+from robot_runtime.loop import Tick
 from robot_runtime.trials import TrialRunner
 
 from .conftest import WholeCell
@@ -36,6 +38,27 @@ def test_a_scripted_policy_lifts_the_cube_through_bridge_and_franka_protocol(who
     counters = whole_cell.client.status().counters
     assert counters.limit_violations == 0
     assert counters.peak_speed_m_s < 2 * whole_cell.cell.limits.speed_m_s
+
+
+def test_pushes_come_while_the_trial_runs_and_the_cube_is_found_again(whole_cell: WholeCell) -> None:
+    runner = TrialRunner(
+        whole_cell.client, TruePoses(LIFT_CUBE, whole_cell.scoring), LIFT_CUBE, ScriptedLift(LIFT_CUBE)
+    )
+    pushes = Pushes(whole_cell.scoring, 2)
+    runner.go_to_start()
+    before = whole_cell.scoring.reset(seed=4).pose_base_object.position
+    runner.wait_for_object()
+    pushes.begin(seed=4)
+    places = []
+
+    def show(tick: Tick) -> None:
+        pushes.watch(tick)
+        if not tick.seen.held:
+            places.append(tick.seen.pose_base_object.position[:2])
+
+    runner.run(index=0, seed=4, show=show, extra_s=4.0)
+    assert pushes.done == 2
+    assert np.linalg.norm(places[-1] - before[:2]) > 0.015
 
 
 def test_a_scripted_policy_lifts_the_cube_that_camera_and_detector_see(whole_cell: WholeCell) -> None:
