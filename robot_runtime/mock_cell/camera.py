@@ -13,8 +13,10 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from contract.tasks import LIFT_CUBE
-from robot_runtime.mock_cell import child, looks, renders, scene
+from robot_runtime.mock_cell import child, looks, scene
+from robot_runtime.mock_cell.arrangements import DISTRACTORS, NOWHERE_M, random_distractors
 from robot_runtime.mock_cell.rendering import NoOffscreenRendering, SceneRenderer, mujoco
+from robot_runtime.mock_cell.renders import place_distractor
 from robot_runtime.mock_cell.snapshots import FRAME_RATE_HZ, Snapshot, SnapshotReceiver
 
 logger = logging.getLogger(__name__)
@@ -23,7 +25,7 @@ DEPTH_SCALE_M = 0.001
 """Metres per unit of the depth image, as RealSense D400 cameras come."""
 
 _CONSUMER_PATIENCE_S = 3.0
-_LOOKALIKE = f"distractor_{renders.DISTRACTORS}"
+_LOOKALIKE = f"distractor_{DISTRACTORS}"
 _SLOW_EVERY = 5
 """A slow camera gives one frame in so many."""
 
@@ -71,7 +73,7 @@ class Pictures:
     """What the camera sees of each snapshot, disturbances included. Raises NoOffscreenRendering."""
 
     def __init__(self) -> None:
-        self._model = scene.build_model(distractors=renders.DISTRACTORS + 1)
+        self._model = scene.build_model(distractors=DISTRACTORS + 1)
         self._data = mujoco.MjData(self._model)
         self._renderer = SceneRenderer(self._model, scene.CAMERA_WIDTH, scene.CAMERA_HEIGHT)
         self._lookalike = self._data.mocap_pos[self._model.body(_LOOKALIKE).mocapid[0]]
@@ -87,7 +89,7 @@ class Pictures:
         if snapshot.view.looks != self._looks:
             self._dress(snapshot.view.looks)
         standing = snapshot.view.lookalike
-        self._lookalike[:] = (0.0, 0.0, -5.0) if standing is None else (*standing, scene.CUBE_EDGE_M / 2)
+        self._lookalike[:] = NOWHERE_M if standing is None else (*standing, scene.CUBE_EDGE_M / 2)
         self._data.qpos[:] = snapshot.qpos
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_camlight(self._model, self._data)
@@ -102,13 +104,14 @@ class Pictures:
     def _dress(self, seed: int | None) -> None:
         """The laboratory of that seed, with things on the table where no task puts its object; the nominal for None."""
         self._looks = seed
-        self._data.mocap_pos[:] = (0.0, 0.0, -5.0)
+        self._data.mocap_pos[:] = NOWHERE_M
         if seed is None:
             looks.apply(self._model, looks.Looks())
         else:
             random = np.random.default_rng(seed)
             looks.apply(self._model, looks.random_looks(random))
-            renders.place_distractors(self._model, self._data, random, _outside_the_work_area)
+            for i, shown in enumerate(random_distractors(random, _outside_the_work_area)):
+                place_distractor(self._model, self._data, f"distractor_{i}", shown)
         scene.dress_as_cube(self._model, _LOOKALIKE)
         self._renderer.reload_looks()
 

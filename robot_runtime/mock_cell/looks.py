@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 Rgb = tuple[float, float, float]
 
+PEG_HEAD_RGB: Rgb = (0.05, 0.16, 0.63)
+"""A peg's tail has the cube's colour, its head this one, as in training."""
+
 
 @dataclass(frozen=True)
 class Looks:
@@ -25,6 +28,7 @@ class Looks:
     floor_rgb: Rgb = FLOOR_RGB
     wall_rgb: Rgb = WALL_RGB
     cube_rgb: Rgb = CUBE_RGB
+    peg_head_rgb: Rgb = PEG_HEAD_RGB
     robot_brightness: float = 0.92
     ambient: float = 0.38
     headlight: float = 0.25
@@ -39,19 +43,30 @@ def _rgb(
     return colorsys.hsv_to_rgb(rng.uniform(*hue) % 1.0, rng.uniform(*saturation), rng.uniform(*value))
 
 
-def random_looks(rng: np.random.Generator) -> Looks:
+def _peg_rgbs(rng: np.random.Generator) -> tuple[Rgb, Rgb]:
+    """Tail and head. A peg is known by its shape: often it has other colours than in training, or only one."""
+    if rng.random() < 0.5:
+        return _rgb(rng, (-0.03, 0.03), (0.65, 1.0), (0.5, 0.95)), _rgb(rng, (0.58, 0.68), (0.6, 1.0), (0.4, 0.95))
+    tail = _rgb(rng, (0.0, 1.0), (0.0, 1.0), (0.15, 0.95))
+    return tail, tail if rng.random() < 0.5 else _rgb(rng, (0.0, 1.0), (0.0, 1.0), (0.15, 0.95))
+
+
+def random_looks(rng: np.random.Generator, with_peg: bool = False) -> Looks:
     """Another laboratory. The cube stays reddish, so that 'the cube' keeps meaning one object among distractors."""
     warm_table = rng.random() < 0.6
     table = (0.05, 0.12) if warm_table else (0.0, 1.0)
     direction = np.array([*rng.uniform(-1.0, 1.0, 2), -1.0])
     key = rng.uniform(0.15, 0.75)
     tint = rng.uniform(0.88, 1.0, 3)
+    cube = _rgb(rng, (-0.03, 0.03), (0.65, 1.0), (0.5, 0.95))
+    tail, head = _peg_rgbs(rng) if with_peg else (cube, PEG_HEAD_RGB)
     return Looks(
         table_rgb=_rgb(rng, table, (0.05, 0.5) if warm_table else (0.0, 0.3), (0.2, 0.95)),
         grain=rng.uniform(0.0, 1.0),
         floor_rgb=_rgb(rng, (0.0, 1.0), (0.0, 0.4), (0.1, 0.9)),
         wall_rgb=_rgb(rng, (0.0, 1.0), (0.0, 0.4), (0.2, 1.0)),
-        cube_rgb=_rgb(rng, (-0.03, 0.03), (0.65, 1.0), (0.5, 0.95)),
+        cube_rgb=tail,
+        peg_head_rgb=head,
         robot_brightness=rng.uniform(0.7, 1.0),
         ambient=rng.uniform(0.2, 0.55),
         headlight=rng.uniform(0.05, 0.4),

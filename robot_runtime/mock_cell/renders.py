@@ -1,29 +1,29 @@
-"""Labelled pictures of the scene without physics: random arm, cube, distractors, looks and camera."""
+"""Labelled pictures of random arrangements in the mock cell's scene, without physics."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from contract.poses import Pose, quat_from_axis_angle, quat_from_yaw, quat_multiply, rotation_between
+from contract.poses import Pose
+from contract.task_spec import TaskSpec
 from contract.tasks import LIFT_CUBE
 from robot_runtime.mock_cell import looks, rendering, scene
+from robot_runtime.mock_cell.arrangements import DISTRACTORS, NOWHERE_M, Arrangement, Arranger, Distractor, is_long
 from robot_runtime.mock_cell.rendering import mujoco
 
-TCP_FROM_HAND_M = 0.1034
-"""Franka Hand: flange to the middle of the fingertips (datasheet; franky-sim's default EE)."""
-
-DISTRACTORS = 6
+_HEAD = f"distractor_{DISTRACTORS}"
+"""The spare body that is the second half of a peg of two colours."""
 
 
 @dataclass(frozen=True)
 class Sample:
     """One labelled picture.
 
-    rgb: (H, W, 3) uint8. depth_m: along the optical axis, (H, W) float32. mask: the cube as seen, (H, W) bool;
-    all False when it is hidden. K: (3, 3). held: the cube is between the fingers.
+    rgb: (H, W, 3) uint8. depth_m: along the optical axis, (H, W) float32. mask: the object as seen, (H, W) bool;
+    all False when it is hidden or not there. K: (3, 3). held: the object is between the fingers.
     """
 
     rgb: np.ndarray
@@ -35,141 +35,70 @@ class Sample:
     held: bool
 
 
-def solve_tcp(model: mujoco.MjModel, data: mujoco.MjData, target_base_tcp: Pose) -> float:
-    """Moves the arm's qpos so that the tool is at the target; returns what remains, metres plus radians.
-
-    Damped least squares from the task's start pose, the start posture as weak second goal.
-    """
-    hand = model.body("robot0_hand").id
-    q_start = np.array(LIFT_CUBE.start_q_rad)
-    low, high = model.jnt_range[:7].T
-    data.qpos[:7] = q_start
-    linear, angular = np.zeros((3, model.nv)), np.zeros((3, model.nv))
-    error = np.full(6, np.inf)
-    for _ in range(30):
-        mujoco.mj_kinematics(model, data)
-        mujoco.mj_comPos(model, data)
-        tcp = data.xpos[hand] + data.xmat[hand].reshape(3, 3)[:, 2] * TCP_FROM_HAND_M
-        error = np.concatenate(
-            [target_base_tcp.position - tcp, rotation_between(data.xquat[hand], target_base_tcp.quaternion)]
-        )
-        if np.linalg.norm(error) < 1e-4:
-            break
-        mujoco.mj_jac(model, data, linear, angular, tcp, hand)
-        J = np.concatenate([linear[:, :7], angular[:, :7]])
-        step = J.T @ np.linalg.solve(J @ J.T + 1e-4 * np.eye(6), error)
-        data.qpos[:7] = np.clip(data.qpos[:7] + np.clip(step, -0.3, 0.3), low, high)
-    return float(np.linalg.norm(error))
+def place_distractor(model: mujoco.MjModel, data: mujoco.MjData, name: str, shown: Distractor | None) -> None:
+    """Makes a spare body what is to be shown, or takes it away."""
+    geom, mocap = model.geom(name), model.body(name).mocapid[0]
+    if shown is None:
+        data.mocap_pos[mocap] = NOWHERE_M
+        return
+    kinds = mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_SPHERE, mujoco.mjtGeom.mjGEOM_CYLINDER
+    model.geom_type[geom.id] = kinds[("box", "ball", "cylinder").index(shown.kind)]
+    model.geom_size[geom.id] = shown.size_m
+    # Culling in the renderer goes by this radius.
+    model.geom_rbound[geom.id] = np.linalg.norm(shown.size_m)
+    geom.rgba[:3] = shown.rgb
+    data.mocap_pos[mocap], data.mocap_quat[mocap] = shown.pose_base.position, shown.pose_base.quaternion
 
 
-def _random_cube(rng: np.random.Generator) -> Pose:
-    position = np.array([*rng.uniform(LIFT_CUBE.object_low_m, LIFT_CUBE.object_high_m), scene.CUBE_EDGE_M / 2])
-    return Pose(position, quat_from_yaw(rng.uniform(-np.pi, np.pi)))
-
-
-def _random_tool(rng: np.random.Generator, position: np.ndarray, yaw: float) -> Pose:
-    """Pointing down, up to a few degrees, and turned by `yaw`."""
-    tilt = quat_from_axis_angle(rng.normal(0.0, 0.03, 3))
-    down = quat_multiply(quat_from_yaw(yaw), np.array(LIFT_CUBE.start_quaternion))
-    return Pose(position, quat_multiply(tilt, down))
-
-
-def _pose_arm_and_cube(model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator) -> tuple[Pose, bool]:
-    """Writes qpos of arm, fingers and cube: over the table, reaching for the cube, or holding it."""
-    cube = _random_cube(rng)
-    case = rng.choice(["anywhere", "near", "grasp", "held"], p=[0.3, 0.35, 0.1, 0.25])
-    width = rng.uniform(scene.CUBE_EDGE_M + 0.004, LIFT_CUBE.gripper_open_m)
-    quarter = rng.integers(-1, 2) * np.pi / 2 if rng.random() < 0.3 else 0.0
-    cube_yaw = np.arctan2(cube.quaternion[3], cube.quaternion[0]) * 2
-    aligned = (cube_yaw + np.pi / 4) % (np.pi / 2) - np.pi / 4 + quarter
-    if case == "anywhere":
-        position = rng.uniform([0.35, -0.3, 0.10], [0.72, 0.3, 0.45])
-        tool = _random_tool(rng, position, rng.uniform(-1.2, 1.2))
-        width = rng.uniform(0.0, LIFT_CUBE.gripper_open_m)
-    elif case == "near":
-        # Above the cube, low enough to hide parts of it and high enough not to pass through it.
-        offset = np.array([*rng.normal(0.0, 0.04, 2), scene.CUBE_EDGE_M / 2 + 0.01 + rng.exponential(0.06)])
-        tool = _random_tool(rng, cube.position + offset, rng.uniform(-1.2, 1.2))
-    else:
-        height = 0.0 if case == "grasp" else rng.uniform(0.0, 0.30)
-        cube = Pose(cube.position + np.array([0.0, 0.0, height]), cube.quaternion)
-        slip = np.array([*rng.normal(0.0, 0.004, 2), rng.uniform(-0.008, 0.012)])
-        position = cube.position + slip
-        position[2] = max(position[2], 0.012)
-        tool = _random_tool(rng, position, aligned + rng.normal(0.0, 0.04))
-        if case == "held":
-            width = scene.CUBE_EDGE_M + 0.001
-            lean = quat_from_axis_angle(rng.normal(0.0, 0.05, 3))
-            cube = Pose(cube.position, quat_multiply(lean, cube.quaternion))
-    if solve_tcp(model, data, tool) > 5e-3:
-        return _pose_arm_and_cube(model, data, rng)
-    data.qpos[7:9] = width / 2
-    data.qpos[9:12], data.qpos[12:16] = cube.position, cube.quaternion
-    return cube, case == "held"
-
-
-def place_distractors(
-    model: mujoco.MjModel,
-    data: mujoco.MjData,
-    rng: np.random.Generator,
-    is_free: Callable[[np.ndarray, float], bool],
-) -> None:
-    """Boxes, balls and cylinders standing on the table. is_free: whether one of that radius (m) may be at xy (2,)."""
-    shown = rng.integers(0, DISTRACTORS + 1)
-    for i in range(DISTRACTORS):
-        geom, mocap = model.geom(f"distractor_{i}"), model.body(f"distractor_{i}").mocapid[0]
-        kind = rng.choice([mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_SPHERE, mujoco.mjtGeom.mjGEOM_CYLINDER])
-        size = rng.uniform(0.012, 0.05, 3)
-        xy = rng.uniform([0.25, -0.45], [0.90, 0.45])
-        if i >= shown or not is_free(xy, 1.45 * size[:2].max()):
-            data.mocap_pos[mocap] = (0.0, 0.0, -5.0)
-            continue
-        model.geom_type[geom.id] = kind
-        model.geom_size[geom.id] = size
-        # Culling in the renderer goes by this radius.
-        model.geom_rbound[geom.id] = np.linalg.norm(size)
-        geom.rgba[:3] = looks.distractor_rgb(rng)
-        height = {mujoco.mjtGeom.mjGEOM_SPHERE: size[0], mujoco.mjtGeom.mjGEOM_CYLINDER: size[1]}.get(kind, size[2])
-        data.mocap_pos[mocap] = (*xy, height)
-        data.mocap_quat[mocap] = quat_from_yaw(rng.uniform(-np.pi, np.pi))
-
-
-def _beside(cube: Pose) -> Callable[[np.ndarray, float], bool]:
-    return lambda xy, radius_m: bool(np.linalg.norm(xy - cube.position[:2]) > 0.045 + radius_m)
-
-
-def _jitter_camera(model: mujoco.MjModel, rng: np.random.Generator) -> float:
-    """Moves the camera by about 2 cm and 2 degrees, changes its field of view by 1 %; returns the latter, radians."""
-    nominal = scene.nominal_T_base_camera()
-    turn = quat_from_axis_angle(rng.normal(0.0, np.deg2rad(1.5), 3))
-    scene.set_camera_pose(
-        model, Pose(nominal.position + rng.normal(0.0, 0.015, 3), quat_multiply(turn, nominal.quaternion))
-    )
-    fovy = scene.CAMERA_FOVY_RAD * rng.normal(1.0, 0.01)
-    model.camera(scene.CAMERA_NAME).fovy[:] = np.rad2deg(fovy)
-    return float(fovy)
+def _place_object(model: mujoco.MjModel, data: mujoco.MjData, spec: TaskSpec, shown: Arrangement) -> None:
+    """The object; of a peg, which has two colours, this is the tail, and the spare body the head."""
+    pose, half = shown.pose_base_object, np.array(spec.half_size_m)
+    if is_long(spec):
+        half[0] /= 2
+        head = pose.apply(np.array([half[0], 0.0, 0.0]))
+        rgb = shown.looks.peg_head_rgb
+        place_distractor(model, data, _HEAD, Distractor("box", tuple(half), rgb, Pose(head, pose.quaternion)))
+        pose = Pose(pose.apply(np.array([-half[0], 0.0, 0.0])), pose.quaternion)
+    geom = model.geom("cube").id
+    model.geom_size[geom], model.geom_rbound[geom] = half, np.linalg.norm(half)
+    data.qpos[9:12], data.qpos[12:16] = pose.position, pose.quaternion
 
 
 def render_samples(
-    count: int, seed: int, width: int = scene.CAMERA_WIDTH, height: int = scene.CAMERA_HEIGHT
+    count: int,
+    seed: int,
+    width: int = scene.CAMERA_WIDTH,
+    height: int = scene.CAMERA_HEIGHT,
+    spec: TaskSpec = LIFT_CUBE,
+    empty_share: float = 0.0,
 ) -> Iterator[Sample]:
-    """`count` labelled pictures, the same for the same seed. Raises NoOffscreenRendering."""
-    rng = np.random.default_rng(seed)
-    model = scene.build_model(DISTRACTORS)
+    """`count` labelled pictures, the same for the same seed. Raises NoOffscreenRendering.
+
+    spec: whose object is shown, a cube or a peg. empty_share: of pictures without it, for counting false detections.
+    """
+    model = scene.build_model(DISTRACTORS + 1)
+    scene.dress_as_cube(model, _HEAD)
     data = mujoco.MjData(model)
+    arranger = Arranger(model, spec, seed, empty_share)
     renderer = rendering.SceneRenderer(model, width, height)
+    parts = ["cube", _HEAD] if is_long(spec) else ["cube"]
     try:
         for _ in range(count):
-            looks.apply(model, looks.random_looks(rng) if rng.random() < 0.8 else looks.Looks())
+            shown = arranger.draw()
+            looks.apply(model, shown.looks)
             renderer.reload_looks()
-            fovy = _jitter_camera(model, rng)
-            cube, held = _pose_arm_and_cube(model, data, rng)
-            place_distractors(model, data, rng, _beside(cube))
+            scene.set_camera_pose(model, shown.T_base_camera)
+            model.camera(scene.CAMERA_NAME).fovy[:] = np.rad2deg(shown.fovy_rad)
+            data.qpos[:7], data.qpos[7:9] = shown.q_rad, shown.finger_width_m / 2
+            for i in range(DISTRACTORS + 1):
+                there = shown.distractors[i] if i < len(shown.distractors) else None
+                place_distractor(model, data, f"distractor_{i}", there)
+            _place_object(model, data, spec, shown)
             mujoco.mj_kinematics(model, data)
             mujoco.mj_camlight(model, data)
             rgb, depth_m = renderer.render(data)
-            mask = renderer.segment(data, "cube")
-            K = scene.intrinsics(width, height, fovy).matrix()
-            yield Sample(rgb, depth_m, mask, cube, scene.camera_pose(model), K, held)
+            mask = np.any([renderer.segment(data, part) for part in parts], axis=0)
+            K = scene.intrinsics(width, height, shown.fovy_rad).matrix()
+            yield Sample(rgb, depth_m, mask, shown.pose_base_object, shown.T_base_camera, K, shown.held)
     finally:
         renderer.close()
