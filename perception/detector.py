@@ -1,4 +1,4 @@
-"""Finds the object in a picture. Running needs ONNX Runtime alone; training is in train_detector.py."""
+"""Finds the object in a picture. Running needs ONNX Runtime alone; training is in perception/train_detector.py."""
 
 from __future__ import annotations
 
@@ -43,12 +43,13 @@ class Detection:
 
 def pad_to_stride(image: np.ndarray) -> np.ndarray:
     """A border all around, never a resize: a 40 mm cube is only 20 pixels wide. Masks get False, pictures grey."""
-    (top, bottom), (left, right) = (_border(side) for side in image.shape[:2])
+    (top, bottom), (left, right) = (border(side) for side in image.shape[:2])
     value = False if image.dtype == bool else PADDING_GREY
     return np.pad(image, [(top, bottom), (left, right)] + [(0, 0)] * (image.ndim - 2), constant_values=value)
 
 
-def _border(side: int) -> tuple[int, int]:
+def border(side: int) -> tuple[int, int]:
+    """Pixels `pad_to_stride` adds before and after a side of that length."""
     total = -side % STRIDE_PX
     return total // 2, total - total // 2
 
@@ -96,7 +97,7 @@ class Detector:
         self, row: np.ndarray, prototypes: np.ndarray, shape: tuple[int, int], padded: tuple[int, int]
     ) -> Detection:
         logits = cv2.resize(np.tensordot(row[6:], prototypes, 1), padded[::-1], interpolation=cv2.INTER_LINEAR)
-        (top, _), (left, _) = _border(shape[0]), _border(shape[1])
+        (top, _), (left, _) = border(shape[0]), border(shape[1])
         logits = logits[top : top + shape[0], left : left + shape[1]]
         box = row[:4] - np.array([left, top, left, top], np.float32)
         low = np.floor(np.clip(box[:2], 0, None)).astype(int)

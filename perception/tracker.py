@@ -1,53 +1,64 @@
-"""Measurements and robot states to one belief about one object: filtered while seen, carried by the tool while held."""
+"""Sightings and robot states to one belief about one object: filtered while seen, carried by the tool while held."""
 
 from __future__ import annotations
 
+import bisect
 import threading
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
 from contract.grasp import REACH_M, attach, is_holding, within_reach
 from contract.messages import ObjectState, RobotState
-from contract.poses import Pose, quat_from_yaw, slerp, yaw_of
+from contract.poses import Pose, slerp, yaw_of
 from contract.task_spec import TaskSpec
+from perception.object_belief import Belief, Sighting, stepped
+from perception.object_filter import Candidate, Shape, Track, begun, predicted
 
 HISTORY_S = 2.0
-_DRIFT = np.diag([0.001, 0.001, 0.001, 0.01]) ** 2
-"""What an object at rest may creep in one second (m², rad²). One that is pushed moves further and is jumped to."""
-_GATE = 4.0
-_OUTLIERS_TO_JUMP = 2
+LATEST_S = 1.0
+"""A sighting that comes so much later than a newer one is not taken in any more."""
 _SIGHTINGS_TO_LOSE = 4
 """As often in a row a held object is seen further than `REACH_M` from where the tool should carry it before it counts
 as lost."""
-_RELEASE_SPREAD = np.diag([0.005, 0.005, 0.005, 0.1]) ** 2
+_ALIKE_M = 0.02
+"""What is seen so near to a remembered object of the same looks is that one."""
+_RELEASE_SPREAD = np.array([0.005, 0.005, 0.005, 0.1, 0.1, 0.1]) ** 2
 """What letting go adds to the uncertainty: the object may have shifted between the fingers."""
+_KEPT_INNOVATIONS = 20_000
 
 
 class ObjectTracker:
     """Belief about one object. Thread-safe: camera and robot may report from different threads.
 
-    Everything is ordered by robot-time stamps of when it was measured, never by when it was reported.
+    Everything is ordered by robot-time stamps of when it was measured, never by when it was reported: a sighting that
+    arrives late is put where it belongs, and those after it are taken in again.
+
+    innovations: normalised innovation squared of each sighting that came in order, chi-square distributed with as many
+    degrees of freedom as `shape.dimensions` if what measures is honest about its covariance.
     """
 
     def __init__(self, spec: TaskSpec) -> None:
         self._spec = spec
+        self.shape = Shape.of(spec)
+        self.innovations: deque[float] = deque(maxlen=_KEPT_INNOVATIONS)
+        self._apart_m = min(spec.half_size_m)
         self._lock = threading.RLock()
         self._states: deque[RobotState] = deque()
-        self._mean: np.ndarray | None = None  # x, y, z, yaw
-        self._covariance = np.zeros((4, 4))
-        self._stamp = -np.inf
-        self._confidence = 0.0
-        self._outliers = 0
-        self._T_tcp_object: Pose | None = None
+        self._before: Belief | None = None  # all sightings that are remembered
+        self._sightings: list[Sighting] = []
+        self._beliefs: list[Belief | None] = []  # after each of them
+        self._not_before = -np.inf
+        self._hold: tuple[Pose, Track] | None = None  # T_tcp_object, and what was believed at the grasp
         self._lost_grip = False
         self._sightings_elsewhere = 0
 
     @property
     def yaw(self) -> float:
         """Believed yaw in radians, 0 before the first sight: hint for the next measurement."""
-        mean = self._mean
-        return 0.0 if mean is None else float(mean[3])
+        belief = self._belief
+        return 0.0 if belief is None else float(yaw_of(belief.ours.mean(self.shape).quaternion))
 
     def see_robot(self, state: RobotState) -> None:
         """Notes a robot state; begins and ends the hold. States may be repeated."""
@@ -60,66 +71,66 @@ class ObjectTracker:
             holding = bool(is_holding(self._spec, state.gripper_width, state.gripper_closed))
             if not holding:
                 self._lost_grip = False
-                if self._T_tcp_object is not None:
+                if self._hold is not None:
                     self._release(state)
-            elif self._T_tcp_object is None and not self._lost_grip and self._mean is not None:
-                pose = self._seen_pose(self._mean)
+            elif self._hold is None and not self._lost_grip and self._belief is not None:
+                track = predicted(self.shape, self._belief.ours, state.stamp)
+                pose = track.mean(self.shape)
                 if within_reach(state.pose_base_tcp, pose):
-                    self._T_tcp_object = attach(state.pose_base_tcp, pose)
+                    self._hold = attach(state.pose_base_tcp, pose), track
                     self._sightings_elsewhere = 0
 
-    def see_object(
-        self, stamp: float, position: np.ndarray, yaw: float, covariance: np.ndarray, confidence: float
-    ) -> None:
-        """Takes in one measurement: base-frame metres and radians, covariance (4, 4), robot-time stamp.
+    def see(self, stamp: float, candidates: Sequence[Candidate]) -> None:
+        """Takes in what one frame of that robot time shows: everything in it that may be the object, in any order.
 
-        Measurements not newer than the belief are dropped: they were taken before a release, or come twice.
+        Dropped are frames from before a release or `forget`, later than LATEST_S, and such as come twice.
         """
-        measured = np.array([*position, yaw])
+        if not candidates:
+            return
+        sighting = Sighting(stamp, tuple(candidates))
         with self._lock:
-            if self._T_tcp_object is not None:
-                self._compare_with_hold(stamp, measured, covariance, confidence)
+            if self._hold is not None:
+                self._compare_with_hold(sighting)
                 return
-            if stamp <= self._stamp:
+            newest = self._sightings[-1].stamp if self._sightings else -np.inf
+            if stamp <= self._not_before or stamp < newest - LATEST_S:
                 return
-            if self._mean is None:
-                self._restart(stamp, measured, covariance, confidence)
+            order = sighting.order()
+            place = bisect.bisect_left(self._sightings, order, key=Sighting.order)
+            if place < len(self._sightings) and self._sightings[place].order() == order:
                 return
-            spread = self._covariance + _DRIFT * (stamp - self._stamp)
-            innovation = measured - self._mean
-            innovation[3] = (innovation[3] + np.pi / 4) % (np.pi / 2) - np.pi / 4
-            total = spread + covariance
-            if innovation @ np.linalg.solve(total, innovation) > _GATE**2:
-                self._outliers += 1
-                if self._outliers >= _OUTLIERS_TO_JUMP:
-                    self._restart(stamp, self._mean + innovation, covariance, confidence)
-                return
-            gain = spread @ np.linalg.inv(total)
-            self._mean = self._mean + gain @ innovation
-            self._covariance = (np.eye(4) - gain) @ spread
-            self._stamp, self._confidence, self._outliers = stamp, confidence, 0
+            in_order = place == len(self._sightings)
+            self._sightings.insert(place, sighting)
+            self._replay(place)
+            self._note_innovation(in_order, stamp)
+            self._forget_until(self._sightings[-1].stamp - LATEST_S)
 
     def belief(self, state: RobotState | None = None) -> ObjectState | None:
-        """The newest belief, or None before the first sight. While held, it is where the tool of `state` carries it."""
+        """Where the object is at `state`, or None before the first sight; without a state, where it was last seen.
+
+        Its stamp stays that of the last sighting; while held, the object is where the tool carries it, seen or not.
+        """
         with self._lock:
             if state is not None:
                 self.see_robot(state)
-            if self._mean is None:
+            belief, held = self._belief, self._hold
+            if belief is None:
                 return None
-            held = self._T_tcp_object
             if held is None:
-                pose, stamp = self._seen_pose(self._mean), self._stamp
+                stamp = belief.ours.stamp
+                track = belief.ours if state is None else predicted(self.shape, belief.ours, state.stamp)
+                pose = track.mean(self.shape)
             else:
                 now = state if state is not None else self._states[-1]
-                pose, stamp = now.pose_base_tcp @ held, now.stamp
-            name = self._spec.object_name
-            return ObjectState(stamp, name, pose, self._covariance.copy(), self._confidence, held is not None)
+                pose, stamp, track = now.pose_base_tcp @ held[0], now.stamp, held[1]
+            name, covariance = self._spec.object_name, track.covariance(self.shape)
+            return ObjectState(stamp, name, pose, covariance, track.confidence, held is not None)
 
     def forget(self) -> None:
         """Drops the belief, as when somebody else has moved the object. Robot states are kept."""
         with self._lock:
-            self._mean, self._T_tcp_object, self._outliers = None, None, 0
-            self._stamp = self._states[-1].stamp if self._states else -np.inf
+            self._hold = None
+            self._start_anew(None, self._states[-1].stamp if self._states else -np.inf)
 
     def tool_at(self, stamp: float) -> Pose | None:
         """Measured tool pose at that robot time, interpolated; None outside the last `HISTORY_S`."""
@@ -132,29 +143,61 @@ class ObjectTracker:
                 return Pose(a.position + share * (b.position - a.position), slerp(a.quaternion, b.quaternion, share))
         return None
 
-    def _restart(self, stamp: float, mean: np.ndarray, covariance: np.ndarray, confidence: float) -> None:
-        self._mean, self._covariance = mean, covariance.copy()
-        self._stamp, self._confidence, self._outliers = stamp, confidence, 0
+    @property
+    def _belief(self) -> Belief | None:
+        return self._beliefs[-1] if self._beliefs else self._before
+
+    def _replay(self, place: int) -> None:
+        """Take in again the sightings from that place on."""
+        del self._beliefs[place:]
+        belief = self._belief
+        for sighting in self._sightings[place:]:
+            belief = stepped(self.shape, self._apart_m, belief, sighting)
+            self._beliefs.append(belief)
+
+    def _note_innovation(self, in_order: bool, stamp: float) -> None:
+        belief = self._belief
+        if in_order and belief is not None and belief.ours.stamp == stamp and belief.ours.nis is not None:
+            self.innovations.append(belief.ours.nis)
+
+    def _forget_until(self, stamp: float) -> None:
+        """Sightings from before that stamp can no longer be overtaken; what they led to stays."""
+        count = sum(sighting.stamp < stamp for sighting in self._sightings)
+        if count:
+            self._before = self._beliefs[count - 1]
+            del self._sightings[:count], self._beliefs[:count]
+
+    def _start_anew(self, belief: Belief | None, stamp: float) -> None:
+        """From here on only what was seen after `stamp` counts."""
+        self._before, self._not_before = belief, stamp
+        self._sightings, self._beliefs = [], []
 
     def _release(self, state: RobotState) -> None:
-        assert self._T_tcp_object is not None
-        pose = state.pose_base_tcp @ self._T_tcp_object
-        self._T_tcp_object = None
-        mean = np.array([*pose.position, float(yaw_of(pose.quaternion))])
-        self._restart(state.stamp, mean, self._covariance + _RELEASE_SPREAD, self._confidence)
+        assert self._hold is not None
+        T_tcp_object, track = self._hold
+        pose = state.pose_base_tcp @ T_tcp_object
+        spread = np.diag(_RELEASE_SPREAD[: self.shape.dimensions])
+        let_go = Candidate(pose, track.covariance(self.shape) + spread, track.confidence)
+        self._hold = None
+        self._start_anew(Belief(begun(self.shape, state.stamp, let_go), self._others()), state.stamp)
 
-    def _compare_with_hold(self, stamp: float, measured: np.ndarray, covariance: np.ndarray, confidence: float) -> None:
+    def _compare_with_hold(self, sighting: Sighting) -> None:
         """Ends a hold that the camera contradicts several times in a row: the object slipped out of the fingers."""
-        tool = self.tool_at(stamp)
-        if tool is None or self._T_tcp_object is None:
+        tool = self.tool_at(sighting.stamp)
+        if tool is None or self._hold is None:
             return
-        carried = tool @ self._T_tcp_object
-        elsewhere = np.linalg.norm(measured[:3] - carried.position) > REACH_M
-        self._sightings_elsewhere = self._sightings_elsewhere + 1 if elsewhere else 0
+        others = [track.mean(self.shape).position for track in self._others()]
+        places = [(one, one.pose_base_object.position) for one in sighting.candidates]
+        ours = [(one, at) for one, at in places if all(np.linalg.norm(at - other) > _ALIKE_M for other in others)]
+        if not ours:
+            return
+        carried = (tool @ self._hold[0]).position
+        away_m, nearest = min((float(np.linalg.norm(at - carried)), k) for k, (_, at) in enumerate(ours))
+        self._sightings_elsewhere = self._sightings_elsewhere + 1 if away_m > REACH_M else 0
         if self._sightings_elsewhere >= _SIGHTINGS_TO_LOSE:
-            self._T_tcp_object, self._lost_grip = None, True
-            self._restart(stamp, measured, covariance, confidence)
+            self._hold, self._lost_grip = None, True
+            there = begun(self.shape, sighting.stamp, ours[nearest][0])
+            self._start_anew(Belief(there, self._others()), sighting.stamp)
 
-    @staticmethod
-    def _seen_pose(mean: np.ndarray) -> Pose:
-        return Pose(mean[:3].copy(), quat_from_yaw(mean[3]))
+    def _others(self) -> tuple[Track, ...]:
+        return () if self._belief is None else self._belief.others

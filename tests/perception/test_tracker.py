@@ -8,6 +8,7 @@ import pytest
 from contract.messages import RobotState
 from contract.poses import Pose, quat_from_yaw, quat_multiply, yaw_of
 from contract.tasks import LIFT_CUBE
+from perception.object_filter import Candidate
 from perception.tracker import ObjectTracker
 
 CUBE = np.array([0.55, 0.05, 0.02])
@@ -22,9 +23,13 @@ def robot(
     return RobotState(stamp, np.zeros(7), np.zeros(7), pose, np.zeros(6), np.zeros(6), width, stamp, closed)
 
 
+def sight(position: np.ndarray = CUBE, yaw: float = 0.3, covariance: np.ndarray = SIGMA) -> Candidate:
+    return Candidate(Pose(np.asarray(position, float), quat_from_yaw(np.asarray(yaw))), covariance, 0.9)
+
+
 def seen(tracker: ObjectTracker, stamps: np.ndarray, position: np.ndarray = CUBE, yaw: float = 0.3) -> None:
     for stamp in stamps:
-        tracker.see_object(float(stamp), position, yaw, SIGMA, 0.9)
+        tracker.see(float(stamp), [sight(position, yaw)])
 
 
 def grasped() -> ObjectTracker:
@@ -47,7 +52,7 @@ def test_noise_is_averaged_and_the_covariance_says_so() -> None:
     raw, filtered = [], []
     for stamp in np.arange(0.0, 20.0, 1 / 15):
         noise = random.normal(0.0, np.sqrt(np.diag(SIGMA)))
-        tracker.see_object(float(stamp), CUBE + noise[:3], 0.3 + noise[3], SIGMA, 0.9)
+        tracker.see(float(stamp), [sight(CUBE + noise[:3], 0.3 + noise[3])])
         belief = tracker.belief()
         assert belief is not None
         raw.append(noise[:3])
@@ -68,7 +73,7 @@ def test_the_belief_keeps_the_stamp_of_its_measurement() -> None:
 def test_a_measurement_older_than_the_belief_changes_nothing() -> None:
     tracker = ObjectTracker(LIFT_CUBE)
     seen(tracker, np.array([1.0, 1.1]))
-    tracker.see_object(1.05, CUBE + 0.1, 0.0, SIGMA, 0.9)
+    tracker.see(1.05, [sight(CUBE + 0.1, 0.0)])
     belief = tracker.belief()
     assert belief is not None
     np.testing.assert_allclose(belief.pose_base_object.position, CUBE, atol=1e-9)
@@ -78,9 +83,9 @@ def test_one_outlier_is_ignored_and_two_in_a_row_are_believed() -> None:
     tracker = ObjectTracker(LIFT_CUBE)
     seen(tracker, np.arange(1.0, 2.0, 1 / 15))
     moved = CUBE + [0.08, 0.0, 0.0]
-    tracker.see_object(2.0, moved, 0.3, SIGMA, 0.9)
+    tracker.see(2.0, [sight(moved)])
     before = tracker.belief()
-    tracker.see_object(2.07, moved, 0.3, SIGMA, 0.9)
+    tracker.see(2.07, [sight(moved)])
     after = tracker.belief()
     assert before is not None
     assert after is not None
