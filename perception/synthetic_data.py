@@ -155,24 +155,6 @@ def _streak(length_px: float, angle: float) -> np.ndarray:
     return blurred
 
 
-def noisy_depth(rng: np.random.Generator, depth_m: np.ndarray, sigma_at_1m: float = 0.002) -> np.ndarray:
-    """Depth as a stereo camera sees it: noise that grows with the square of the distance, holes at edges and in spots.
-
-    Neighbouring pixels err together. sigma_at_1m: metres. Shape: (H, W), 0 where unknown
-    """
-    shape = depth_m.shape
-    fine, coarse = rng.normal(size=shape), cv2.GaussianBlur(rng.normal(size=shape), (0, 0), 1.5)
-    noise = 0.7 * fine + 0.7 * coarse / coarse.std()
-    noisy = depth_m + sigma_at_1m * depth_m**2 * noise
-    known = depth_m > 0
-    # A jump of more than 3 % between neighbours hides one side from one of the two cameras.
-    near, far = (f(depth_m.astype(np.float32), np.ones((3, 3), np.uint8)) for f in (cv2.erode, cv2.dilate))
-    known &= ~((far > 1.03 * near) & (rng.random(shape) < 0.5))
-    spots = cv2.GaussianBlur(rng.normal(size=shape), (0, 0), 2.5)
-    known &= spots < spots.std() * rng.uniform(1.6, 3.0)
-    return np.where(known, noisy, 0.0).astype(np.float32)
-
-
 def _write(folder: Path, name: str, picture: Labelled) -> None:
     cv2.imwrite(str(folder / "images" / f"{name}.png"), picture.rgb[..., ::-1])
     (folder / "labels" / f"{name}.txt").write_text(label_line(picture))

@@ -18,10 +18,11 @@ from contract.poses import yaw_of
 from contract.task_spec import TaskSpec
 from contract.tasks import LIFT_CUBE, PEG_UPRIGHT
 from perception.camera import Frame
+from perception.depth_noise import noisy_depth
 from perception.detector import Detector, weights_folder
 from perception.measuring import Measurement, measure
 from perception.pose_estimation import nearest_quarter_turn
-from perception.synthetic_data import noisy_depth, sensor_noise
+from perception.synthetic_data import sensor_noise
 from robot_runtime.mock_cell.renders import Sample, render_samples
 from robot_runtime.trials import wilson_interval
 

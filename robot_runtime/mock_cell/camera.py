@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 from typing import Any
 
@@ -13,6 +14,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from contract.tasks import LIFT_CUBE
+from perception.depth_noise import DepthNoise
 from robot_runtime.mock_cell import child, looks, scene
 from robot_runtime.mock_cell.arrangements import DISTRACTORS, NOWHERE_M, random_distractors
 from robot_runtime.mock_cell.rendering import NoOffscreenRendering, SceneRenderer, mujoco
@@ -25,6 +27,8 @@ DEPTH_SCALE_M = 0.001
 """Metres per unit of the depth image, as RealSense D400 cameras come."""
 
 _CONSUMER_PATIENCE_S = 3.0
+_NOISES = 16
+"""Depth noise is drawn so often, ahead: drawing it anew for every picture would cost a third as much as the picture."""
 _LOOKALIKE = f"distractor_{DISTRACTORS}"
 _SLOW_EVERY = 5
 """A slow camera gives one frame in so many."""
@@ -77,13 +81,16 @@ class Pictures:
         self._data = mujoco.MjData(self._model)
         self._renderer = SceneRenderer(self._model, scene.CAMERA_WIDTH, scene.CAMERA_HEIGHT)
         self._lookalike = self._data.mocap_pos[self._model.body(_LOOKALIKE).mocapid[0]]
+        random = np.random.default_rng(0)
+        shape = scene.CAMERA_HEIGHT, scene.CAMERA_WIDTH
+        self._noises = itertools.cycle([DepthNoise.drawn(random, shape) for _ in range(_NOISES)])
         self._dress(None)
         mujoco.mj_forward(self._model, self._data)
         # The first picture compiles shaders; nobody should wait for that later.
         self._last = self._renderer.render(self._data)
 
     def of(self, snapshot: Snapshot) -> tuple[np.ndarray, np.ndarray]:
-        """Colour (H, W, 3) uint8 and depth (H, W) in metres."""
+        """Colour (H, W, 3) uint8 and depth (H, W) in metres, noisy and with holes."""
         if snapshot.view.fault == "frozen":
             return self._last
         if snapshot.view.looks != self._looks:
@@ -94,7 +101,7 @@ class Pictures:
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_camlight(self._model, self._data)
         rgb, depth_m = self._renderer.render(self._data)
-        self._last = (np.zeros_like(rgb) if snapshot.view.fault == "dark" else rgb), depth_m
+        self._last = (np.zeros_like(rgb) if snapshot.view.fault == "dark" else rgb), next(self._noises).on(depth_m)
         return self._last
 
     def close(self) -> None:
