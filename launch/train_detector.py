@@ -17,7 +17,7 @@ import tyro
 from tqdm import tqdm
 
 from contract.tasks import LIFT_CUBE
-from perception import detector, synthetic_data
+from perception import detector, synthetic_data, train_detector
 from robot_runtime.mock_cell import scene
 from robot_runtime.mock_cell.rendering import NoOffscreenRendering
 from robot_runtime.mock_cell.renders import Sample, render_samples
@@ -73,7 +73,7 @@ def main(arguments: Arguments) -> None:
         _pictures(arguments.validation_samples, arguments.seed + VALIDATION_SEED_OFFSET, "validation pictures"),
         LIFT_CUBE.object_name, arguments.crop_px, arguments.seed,
     )  # fmt: skip
-    figures = detector.train(
+    figures = train_detector.train(
         data / "data.yaml", arguments.out, arguments.work, (scene.CAMERA_HEIGHT, scene.CAMERA_WIDTH),
         epochs=arguments.epochs, seed=arguments.seed, crop_px=arguments.crop_px, width=arguments.width,
     )  # fmt: skip

@@ -24,7 +24,7 @@ MAY_IMPORT = {
 }
 
 DOORS = {
-    "ultralytics": ["perception/detector.py"],
+    "ultralytics": ["perception/train_detector.py"],
     "pyrealsense2": ["perception/realsense.py"],
     "franky": ["robot_runtime/franka.py", "robot_runtime/gripper.py"],
     "mani_skill": ["sim_training/*"],
