@@ -25,7 +25,7 @@ MAY_IMPORT = {
 
 DOORS = {
     "ultralytics": ["perception/train_detector.py"],
-    "pyrealsense2": ["perception/realsense.py"],
+    "pyrealsense2": ["perception/realsense/*"],
     "franky": ["robot_runtime/franka.py", "robot_runtime/gripper.py"],
     "mani_skill": ["sim_training/*"],
     "sapien": ["sim_training/*"],
