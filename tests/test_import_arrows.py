@@ -24,7 +24,8 @@ MAY_IMPORT = {
 }
 
 DOORS = {
-    "ultralytics": ["perception/train_detector.py"],
+    "ultralytics": ["perception/train_detector.py", "perception/detector_runtimes.py"],
+    "openvino": ["perception/detector_runtimes.py"],
     "pyrealsense2": ["perception/realsense/*"],
     "franky": ["robot_runtime/franka.py", "robot_runtime/gripper.py"],
     "mani_skill": ["sim_training/*"],
