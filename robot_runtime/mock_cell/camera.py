@@ -6,6 +6,7 @@ import argparse
 import logging
 from typing import Any
 
+import cv2
 import imageio
 import msgpack
 import numpy as np
@@ -13,6 +14,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from robot_runtime.mock_cell import child, looks, scene
+from robot_runtime.mock_cell.board_on_show import BoardOnShow, pose_of_plain
 from robot_runtime.mock_cell.rendering import NoOffscreenRendering, SceneRenderer, mujoco
 from robot_runtime.mock_cell.snapshots import FRAME_RATE_HZ, Snapshot, SnapshotReceiver
 
@@ -22,6 +24,8 @@ DEPTH_SCALE_M = 0.001
 """Metres per unit of the depth image, as RealSense D400 cameras come."""
 
 _CONSUMER_PATIENCE_S = 3.0
+_BLUR_PX = 4.0
+"""Standard deviation of an unfocused picture's blur."""
 _SLOW_EVERY = 5
 """A slow camera gives one frame in so many."""
 
@@ -66,35 +70,52 @@ def depth_units(depth_m: np.ndarray) -> np.ndarray:
 
 
 class Pictures:
-    """What the camera sees of each snapshot, disturbances included. Raises NoOffscreenRendering."""
+    """What the cameras see of each snapshot, disturbances included. Raises NoOffscreenRendering."""
 
     def __init__(self) -> None:
-        self._model = scene.build_model(distractors=1)
+        self._model = scene.build_model(distractors=1, calibration=True)
         self._data = mujoco.MjData(self._model)
         looks.apply(self._model, looks.Looks())
         scene.dress_as_cube(self._model, "distractor_0")
         self._renderer = SceneRenderer(self._model, scene.CAMERA_WIDTH, scene.CAMERA_HEIGHT)
         self._lookalike = self._data.mocap_pos[self._model.body("distractor_0").mocapid[0]]
+        self._board = BoardOnShow(self._model, self._data, self._renderer)
         mujoco.mj_forward(self._model, self._data)
         # The first picture compiles shaders; nobody should wait for that later.
-        self._last = self._renderer.render(self._data)
+        self._last = {name: self._renderer.render(self._data) for name in (scene.CAMERA_NAME, scene.WRIST_CAMERA_NAME)}
 
-    def of(self, snapshot: Snapshot) -> tuple[np.ndarray, np.ndarray]:
+    def of(self, snapshot: Snapshot, camera: str = scene.CAMERA_NAME) -> tuple[np.ndarray, np.ndarray]:
         """Colour (H, W, 3) uint8 and depth (H, W) in metres."""
-        if snapshot.view.fault == "frozen":
-            return self._last
-        standing = snapshot.view.lookalike
+        view = snapshot.view
+        if view.fault == "frozen":
+            return self._last[camera]
+        standing = view.lookalike
         self._lookalike[:] = (0.0, 0.0, -5.0) if standing is None else (*standing, scene.CUBE_EDGE_M / 2)
         self._data.qpos[:] = snapshot.qpos
         mujoco.mj_kinematics(self._model, self._data)
+        self._board.show(view.board)
+        T_base_camera = scene.nominal_T_base_camera() if view.camera is None else pose_of_plain(view.camera)
+        T_tcp_wrist = scene.nominal_T_tcp_camera() if view.wrist is None else pose_of_plain(view.wrist)
+        scene.set_camera_pose(self._model, T_base_camera)
+        scene.set_camera_pose(self._model, scene.tool_pose(self._data) @ T_tcp_wrist, scene.WRIST_CAMERA_NAME)
+        mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_camlight(self._model, self._data)
-        rgb, depth_m = self._renderer.render(self._data)
-        self._last = (np.zeros_like(rgb) if snapshot.view.fault == "dark" else rgb), depth_m
-        return self._last
+        self._renderer.look_through(camera)
+        self._last[camera] = _faulty(view.fault, *self._renderer.render(self._data))
+        return self._last[camera]
 
     def close(self) -> None:
         """Frees the graphics context."""
         self._renderer.close()
+
+
+def _faulty(fault: str, rgb: np.ndarray, depth_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the fault leaves of a picture."""
+    if fault == "dark":
+        return np.zeros_like(rgb), depth_m
+    if fault == "blurred":
+        return np.asarray(cv2.GaussianBlur(rgb, (0, 0), _BLUR_PX)), depth_m
+    return rgb, np.zeros_like(depth_m) if fault == "no_depth" else depth_m
 
 
 def _reaches_the_consumer(snapshot: Snapshot) -> bool:
@@ -102,17 +123,39 @@ def _reaches_the_consumer(snapshot: Snapshot) -> bool:
     return fault != "unplugged" and (fault != "slow" or snapshot.frame % _SLOW_EVERY == 0)
 
 
+class Eye:
+    """One camera of the cell: whose pictures go where."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], camera: str, endpoint: str, serial: str) -> None:
+        self.camera, self._stream = camera, FrameStream(context, endpoint)
+        width, height = scene.CAMERA_WIDTH, scene.CAMERA_HEIGHT
+        lens = scene.intrinsics(width, height)
+        self._constant = {
+            "width": width, "height": height, "fx": lens.fx, "fy": lens.fy, "cx": lens.cx, "cy": lens.cy,
+            "depth_scale_m": DEPTH_SCALE_M, "serial": serial,
+        }  # fmt: skip
+
+    def wants(self, snapshot: Snapshot) -> bool:
+        """Whether somebody takes this picture."""
+        return self._stream.has_consumer() and _reaches_the_consumer(snapshot)
+
+    def push(self, snapshot: Snapshot, rgb: np.ndarray, depth_m: np.ndarray) -> None:
+        """Hands one picture over."""
+        header = {"frame": snapshot.frame, "stamp_s": snapshot.stamp_s, **self._constant}
+        self._stream.push(header, rgb, depth_units(depth_m))
+
+    def close(self) -> None:
+        """Frees the port."""
+        self._stream.close()
+
+
 def serve(args: argparse.Namespace, stop: child.StopFlag) -> None:
     """Runs until told to stop. Raises NoOffscreenRendering, or zmq.ZMQError when the address is taken."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    stream = FrameStream(context, args.frames)
+    eyes = [Eye(context, scene.CAMERA_NAME, args.frames, args.serial)]
+    if args.wrist_frames:
+        eyes.append(Eye(context, scene.WRIST_CAMERA_NAME, args.wrist_frames, args.wrist_serial))
     pictures = Pictures()
-    width, height = scene.CAMERA_WIDTH, scene.CAMERA_HEIGHT
-    lens = scene.intrinsics(width, height)
-    constant = {
-        "width": width, "height": height, "fx": lens.fx, "fy": lens.fy, "cx": lens.cx, "cy": lens.cy,
-        "depth_scale_m": DEPTH_SCALE_M, "serial": args.serial,
-    }  # fmt: skip
     snapshots = SnapshotReceiver(context, args.snapshots)
     video = imageio.get_writer(args.video, fps=FRAME_RATE_HZ, macro_block_size=8) if args.video else None
     snapshots.delivered()
@@ -122,18 +165,20 @@ def serve(args: argparse.Namespace, stop: child.StopFlag) -> None:
             snapshot = snapshots.receive(timeout_s=0.2)
             if snapshot is None:
                 continue
-            if (stream.has_consumer() and _reaches_the_consumer(snapshot)) or video is not None:
-                rgb, depth_m = pictures.of(snapshot)
-                if video is not None:
-                    video.append_data(rgb)
-                if stream.has_consumer() and _reaches_the_consumer(snapshot):
-                    header = {"frame": snapshot.frame, "stamp_s": snapshot.stamp_s, **constant}
-                    stream.push(header, rgb, depth_units(depth_m))
+            for eye in eyes:
+                recorded = video is not None and eye is eyes[0]
+                if eye.wants(snapshot) or recorded:
+                    rgb, depth_m = pictures.of(snapshot, eye.camera)
+                    if recorded:
+                        video.append_data(rgb)
+                    if eye.wants(snapshot):
+                        eye.push(snapshot, rgb, depth_m)
             snapshots.delivered()
     finally:
         if video is not None:
             video.close()
-        stream.close()
+        for eye in eyes:
+            eye.close()
         snapshots.close()
         pictures.close()
         context.destroy(linger=0)
@@ -144,7 +189,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("--frames", "--snapshots", "--serial"):
         parser.add_argument(name, required=True)
-    parser.add_argument("--video")
+    for name in ("--wrist-frames", "--wrist-serial", "--video"):
+        parser.add_argument(name)
     args = parser.parse_args()
     child.run(lambda stop: serve(args, stop), (NoOffscreenRendering, zmq.ZMQError))
 
