@@ -14,6 +14,8 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 
+from robot_runtime.cell_cameras import CameraSettings, WristCameraSettings, beside, check_cameras
+from robot_runtime.cell_errors import CellError, UnknownCell, UnknownCellKey
 from safety.limits import arm_limits
 from safety.workspace import Workspace
 
@@ -22,18 +24,6 @@ CELLS_FOLDER = Path(__file__).resolve().parent.parent / "launch" / "cells"
 
 SHOULDER_M, REACH_M = np.array([0.0, 0.0, 0.333]), 0.855
 """Centre and radius of what the arm reaches (Franka Research 3 and Panda datasheets)."""
-
-
-class CellError(ValueError):
-    """A cell file cannot be used; the sentence says what to change."""
-
-
-class UnknownCell(CellError):
-    """There is no cell of that name."""
-
-
-class UnknownCellKey(CellError):
-    """A cell file has a key that means nothing."""
 
 
 @dataclass(frozen=True)
@@ -115,30 +105,6 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class CameraSettings:
-    """The one RGB-D camera.
-
-    address: `usb` for the RealSense with that serial, `tcp://host:port` of a frame stream for a software device, or
-    `file:PATH.db3` of a recording.
-    clock: whether hardware stamps are already `robot` time or need mapping from the `host` clock.
-    T_base_camera: optical frame (x right, y down, z forward) to robot base, metres. Shape: (4, 4)
-    """
-
-    address: str
-    serial: str
-    width: int
-    height: int
-    rate_hz: int
-    clock: Literal["host", "robot"]
-    T_base_camera: tuple[tuple[float, ...], ...]
-
-    @property
-    def T_base_camera_matrix(self) -> np.ndarray:
-        """T_base_camera as an array. Shape: (4, 4)"""
-        return np.array(self.T_base_camera, dtype=float)
-
-
-@dataclass(frozen=True)
 class MockSettings:
     """What a launch program starts before it can use a mock cell: the seed of its scene."""
 
@@ -156,6 +122,7 @@ class Cell:
     limits: MotionLimits
     workspace: Workspace
     camera: CameraSettings
+    wrist_camera: WristCameraSettings | None = None
     timing: Timing = Timing()
     scoring: str | None = None
     mock: MockSettings | None = None
@@ -214,7 +181,8 @@ def load_cell(name_or_path: str | Path) -> Cell:
         _check(cell)
     except CellError as error:
         raise type(error)(f"{path}: {error}") from None
-    return cell
+    wrist = None if cell.wrist_camera is None else beside(cell.wrist_camera, path.parent)
+    return dataclasses.replace(cell, camera=beside(cell.camera, path.parent), wrist_camera=wrist)
 
 
 def _plain(value: Any) -> Any:
@@ -296,9 +264,6 @@ def _check(cell: Cell) -> None:
         ("bridge.command_port", cell.bridge.command_port, 1024, 65535, "a TCP port"),
         ("bridge.state_port", cell.bridge.state_port, 1024, 65535, "a TCP port"),
         ("bridge.rate_hz", cell.bridge.rate_hz, 50, 1000, "Hz"),
-        ("camera.width", cell.camera.width, 64, 4096, "pixels"),
-        ("camera.height", cell.camera.height, 64, 4096, "pixels"),
-        ("camera.rate_hz", cell.camera.rate_hz, 1, 120, "Hz"),
     ]
     for name, number, smallest, largest, unit in bounds:
         if not smallest <= number <= largest:
@@ -314,11 +279,7 @@ def _check(cell: Cell) -> None:
         raise CellError("timing.stop_after_s must be longer than timing.hold_after_s.")
     if cell.bridge.command_port == cell.bridge.state_port:
         raise CellError("bridge.command_port and bridge.state_port must differ.")
-    if cell.camera.address != "usb" and not cell.camera.address.startswith(("tcp://", "file:")):
-        raise CellError(
-            f"camera.address is '{cell.camera.address}'; it must be 'usb', 'tcp://host:port' or 'file:PATH.db3'."
-        )
-    _check_rigid(cell.camera.T_base_camera)
+    check_cameras(cell.camera, cell.wrist_camera)
 
 
 def _check_workspace(workspace: Workspace) -> None:
@@ -347,16 +308,3 @@ def _check_speed(cell: Cell) -> None:
     ):
         if speed > most:
             raise CellError(f"{name} is {speed:g}; the {cell.robot.model} allows {most:g} {unit}.")
-
-
-def _check_rigid(rows: tuple[tuple[float, ...], ...]) -> None:
-    if [len(row) for row in rows] != [4, 4, 4, 4]:
-        raise CellError("camera.T_base_camera must be four rows of four numbers.")
-    T = np.array(rows)
-    R = T[:3, :3]
-    if not (np.allclose(R @ R.T, np.eye(3), atol=1e-3) and np.linalg.det(R) > 0 and np.allclose(T[3], [0, 0, 0, 1])):
-        raise CellError(
-            "camera.T_base_camera is not a rigid transform: a rotation, a translation and last row 0 0 0 1."
-        )
-    if np.linalg.norm(T[:3, 3]) > 5.0:
-        raise CellError("camera.T_base_camera puts the camera more than 5 m away: give it in metres, not millimetres.")

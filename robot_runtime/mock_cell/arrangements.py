@@ -14,9 +14,6 @@ from contract.tasks import LIFT_CUBE
 from robot_runtime.mock_cell import looks, scene
 from robot_runtime.mock_cell.rendering import mujoco
 
-TCP_FROM_HAND_M = 0.1034
-"""Franka Hand: flange to the middle of the fingertips (datasheet; franky-sim's default EE)."""
-
 DISTRACTORS = 6
 NOWHERE_M = np.array([0.0, 0.0, -5.0])
 """Where an object is that a picture does not show."""
@@ -68,7 +65,7 @@ def solve_tcp(model: mujoco.MjModel, data: mujoco.MjData, target_base_tcp: Pose)
     for _ in range(30):
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)
-        tcp = data.xpos[hand] + data.xmat[hand].reshape(3, 3)[:, 2] * TCP_FROM_HAND_M
+        tcp = data.xpos[hand] + data.xmat[hand].reshape(3, 3)[:, 2] * scene.TCP_FROM_HAND_M
         error = np.concatenate(
             [target_base_tcp.position - tcp, rotation_between(data.xquat[hand], target_base_tcp.quaternion)]
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import logging
 from typing import Any
 
@@ -13,12 +12,9 @@ import numpy as np
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from contract.tasks import LIFT_CUBE
-from perception.depth_noise import DepthNoise
-from robot_runtime.mock_cell import child, looks, scene
-from robot_runtime.mock_cell.arrangements import DISTRACTORS, NOWHERE_M, random_distractors
-from robot_runtime.mock_cell.rendering import NoOffscreenRendering, SceneRenderer, mujoco
-from robot_runtime.mock_cell.renders import place_distractor
+from robot_runtime.mock_cell import child, scene
+from robot_runtime.mock_cell.pictures import Pictures
+from robot_runtime.mock_cell.rendering import NoOffscreenRendering
 from robot_runtime.mock_cell.snapshots import FRAME_RATE_HZ, Snapshot, SnapshotReceiver
 
 logger = logging.getLogger(__name__)
@@ -27,9 +23,6 @@ DEPTH_SCALE_M = 0.001
 """Metres per unit of the depth image, as RealSense D400 cameras come."""
 
 _CONSUMER_PATIENCE_S = 3.0
-_NOISES = 16
-"""Depth noise is drawn so often, ahead: drawing it anew for every picture would cost a third as much as the picture."""
-_LOOKALIKE = f"distractor_{DISTRACTORS}"
 _SLOW_EVERY = 5
 """A slow camera gives one frame in so many."""
 
@@ -73,77 +66,44 @@ def depth_units(depth_m: np.ndarray) -> np.ndarray:
     return np.where(units > np.iinfo(np.uint16).max, 0, units).astype(np.uint16)
 
 
-class Pictures:
-    """What the camera sees of each snapshot, disturbances included. Raises NoOffscreenRendering."""
-
-    def __init__(self) -> None:
-        self._model = scene.build_model(distractors=DISTRACTORS + 1)
-        self._data = mujoco.MjData(self._model)
-        self._renderer = SceneRenderer(self._model, scene.CAMERA_WIDTH, scene.CAMERA_HEIGHT)
-        self._lookalike = self._data.mocap_pos[self._model.body(_LOOKALIKE).mocapid[0]]
-        random = np.random.default_rng(0)
-        shape = scene.CAMERA_HEIGHT, scene.CAMERA_WIDTH
-        self._noises = itertools.cycle([DepthNoise.drawn(random, shape) for _ in range(_NOISES)])
-        self._dress(None)
-        mujoco.mj_forward(self._model, self._data)
-        # The first picture compiles shaders; nobody should wait for that later.
-        self._last = self._renderer.render(self._data)
-
-    def of(self, snapshot: Snapshot) -> tuple[np.ndarray, np.ndarray]:
-        """Colour (H, W, 3) uint8 and depth (H, W) in metres, noisy and with holes."""
-        if snapshot.view.fault == "frozen":
-            return self._last
-        if snapshot.view.looks != self._looks:
-            self._dress(snapshot.view.looks)
-        standing = snapshot.view.lookalike
-        self._lookalike[:] = NOWHERE_M if standing is None else (*standing, scene.CUBE_EDGE_M / 2)
-        self._data.qpos[:] = snapshot.qpos
-        mujoco.mj_kinematics(self._model, self._data)
-        mujoco.mj_camlight(self._model, self._data)
-        rgb, depth_m = self._renderer.render(self._data)
-        self._last = (np.zeros_like(rgb) if snapshot.view.fault == "dark" else rgb), next(self._noises).on(depth_m)
-        return self._last
-
-    def close(self) -> None:
-        """Frees the graphics context."""
-        self._renderer.close()
-
-    def _dress(self, seed: int | None) -> None:
-        """The laboratory of that seed, with things on the table where no task puts its object; the nominal for None."""
-        self._looks = seed
-        self._data.mocap_pos[:] = NOWHERE_M
-        if seed is None:
-            looks.apply(self._model, looks.Looks())
-        else:
-            random = np.random.default_rng(seed)
-            looks.apply(self._model, looks.random_looks(random))
-            for i, shown in enumerate(random_distractors(random, _outside_the_work_area)):
-                place_distractor(self._model, self._data, f"distractor_{i}", shown)
-        scene.dress_as_cube(self._model, _LOOKALIKE)
-        self._renderer.reload_looks()
-
-
-def _outside_the_work_area(xy: np.ndarray, radius_m: float) -> bool:
-    beyond = np.maximum(LIFT_CUBE.object_low_m - xy, xy - LIFT_CUBE.object_high_m)
-    return bool(beyond.max() > radius_m + scene.CUBE_EDGE_M)
-
-
 def _reaches_the_consumer(snapshot: Snapshot) -> bool:
     fault = snapshot.view.fault
     return fault != "unplugged" and (fault != "slow" or snapshot.frame % _SLOW_EVERY == 0)
 
 
+class Eye:
+    """One camera of the cell: whose pictures go where."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], camera: str, endpoint: str, serial: str) -> None:
+        self.camera, self._stream = camera, FrameStream(context, endpoint)
+        width, height = scene.CAMERA_WIDTH, scene.CAMERA_HEIGHT
+        lens = scene.intrinsics(width, height)
+        self._constant = {
+            "width": width, "height": height, "fx": lens.fx, "fy": lens.fy, "cx": lens.cx, "cy": lens.cy,
+            "depth_scale_m": DEPTH_SCALE_M, "serial": serial,
+        }  # fmt: skip
+
+    def wants(self, snapshot: Snapshot) -> bool:
+        """Whether somebody takes this picture."""
+        return self._stream.has_consumer() and _reaches_the_consumer(snapshot)
+
+    def push(self, snapshot: Snapshot, rgb: np.ndarray, depth_m: np.ndarray) -> None:
+        """Hands one picture over."""
+        header = {"frame": snapshot.frame, "stamp_s": snapshot.stamp_s, **self._constant}
+        self._stream.push(header, rgb, depth_units(depth_m))
+
+    def close(self) -> None:
+        """Frees the port."""
+        self._stream.close()
+
+
 def serve(args: argparse.Namespace, stop: child.StopFlag) -> None:
     """Runs until told to stop. Raises NoOffscreenRendering, or zmq.ZMQError when the address is taken."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    stream = FrameStream(context, args.frames)
+    eyes = [Eye(context, scene.CAMERA_NAME, args.frames, args.serial)]
+    if args.wrist_frames:
+        eyes.append(Eye(context, scene.WRIST_CAMERA_NAME, args.wrist_frames, args.wrist_serial))
     pictures = Pictures()
-    width, height = scene.CAMERA_WIDTH, scene.CAMERA_HEIGHT
-    lens = scene.intrinsics(width, height)
-    constant = {
-        "width": width, "height": height, "fx": lens.fx, "fy": lens.fy, "cx": lens.cx, "cy": lens.cy,
-        "depth_scale_m": DEPTH_SCALE_M, "serial": args.serial,
-    }  # fmt: skip
     snapshots = SnapshotReceiver(context, args.snapshots)
     video = imageio.get_writer(args.video, fps=FRAME_RATE_HZ, macro_block_size=8) if args.video else None
     snapshots.delivered()
@@ -153,18 +113,20 @@ def serve(args: argparse.Namespace, stop: child.StopFlag) -> None:
             snapshot = snapshots.receive(timeout_s=0.2)
             if snapshot is None:
                 continue
-            if (stream.has_consumer() and _reaches_the_consumer(snapshot)) or video is not None:
-                rgb, depth_m = pictures.of(snapshot)
-                if video is not None:
-                    video.append_data(rgb)
-                if stream.has_consumer() and _reaches_the_consumer(snapshot):
-                    header = {"frame": snapshot.frame, "stamp_s": snapshot.stamp_s, **constant}
-                    stream.push(header, rgb, depth_units(depth_m))
+            for eye in eyes:
+                recorded = video is not None and eye is eyes[0]
+                if eye.wants(snapshot) or recorded:
+                    rgb, depth_m = pictures.of(snapshot, eye.camera)
+                    if recorded:
+                        video.append_data(rgb)
+                    if eye.wants(snapshot):
+                        eye.push(snapshot, rgb, depth_m)
             snapshots.delivered()
     finally:
         if video is not None:
             video.close()
-        stream.close()
+        for eye in eyes:
+            eye.close()
         snapshots.close()
         pictures.close()
         context.destroy(linger=0)
@@ -175,7 +137,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("--frames", "--snapshots", "--serial"):
         parser.add_argument(name, required=True)
-    parser.add_argument("--video")
+    for name in ("--wrist-frames", "--wrist-serial", "--video"):
+        parser.add_argument(name)
     args = parser.parse_args()
     child.run(lambda stop: serve(args, stop), (NoOffscreenRendering, zmq.ZMQError))
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -32,18 +32,26 @@ class MockCellFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class MockCellAddresses:
-    """Where the mock cell listens: robot (loopback address; FCI ports are fixed), frame stream, scoring channel."""
+    """Where the mock cell listens: robot (loopback address; FCI ports are fixed), frame stream, scoring channel.
+
+    wrist_frames, wrist_serial: stream of the wrist camera, if there is one, and what that calls itself.
+    """
 
     robot: str = "127.0.0.2"
     frames: str = "tcp://127.0.0.1:5583"
     scoring: str = "tcp://127.0.0.1:5584"
+    wrist_frames: str | None = None
+    wrist_serial: str = "000000000002"
 
     @staticmethod
     def of_cell(cell: Cell) -> MockCellAddresses:
         """Those a cell file names."""
         if cell.scoring is None:
             raise MockCellFailed(f"Cell '{cell.name}' has no `scoring` address: it is not a mock cell.")
-        return MockCellAddresses(cell.robot.address, cell.camera.address, cell.scoring)
+        addresses = MockCellAddresses(cell.robot.address, cell.camera.address, cell.scoring)
+        if (wrist := cell.wrist_camera) is None:
+            return addresses
+        return replace(addresses, wrist_frames=wrist.address, wrist_serial=wrist.serial)
 
     @staticmethod
     def free() -> MockCellAddresses:
@@ -51,13 +59,13 @@ class MockCellAddresses:
         for last in range(10, 250):
             robot = f"127.0.7.{last}"
             if all(_is_free(robot, port) for port in _FCI_PORTS):
-                frames, scoring = _free_ports(2)
-                return MockCellAddresses(robot, f"tcp://127.0.0.1:{frames}", f"tcp://127.0.0.1:{scoring}")
+                frames, scoring, wrist = (f"tcp://127.0.0.1:{port}" for port in _free_ports(3))
+                return MockCellAddresses(robot, frames, scoring, wrist)
         raise PortInUse("No free loopback address is left for another mock cell; stop some of them.")
 
     def endpoints(self) -> list[tuple[str, int]]:
         """Every TCP host and port that will be bound."""
-        streams = [urlsplit(url) for url in (self.frames, self.scoring)]
+        streams = [urlsplit(url) for url in (self.frames, self.scoring, self.wrist_frames) if url is not None]
         return [(self.robot, port) for port in _FCI_PORTS] + [(str(s.hostname), int(s.port or 0)) for s in streams]
 
 
@@ -86,7 +94,7 @@ class MockCell:
     """A running mock cell, for a `with` block. Start it from a thread that outlives it: its processes end with that.
 
     addresses: where it listens. seed: of the cube's first pose. video: file the camera's pictures are written to.
-    serial: what the camera calls itself. Raises PortInUse or MockCellFailed.
+    serial: what the fixed camera calls itself. Raises PortInUse or MockCellFailed.
     """
 
     def __init__(
@@ -120,9 +128,11 @@ class MockCell:
                 "server", "--address", self.addresses.robot, "--scoring", self.addresses.scoring,
                 "--snapshots", snapshots, "--seed", str(self._seed),
             )  # fmt: skip
+            wrist = self.addresses.wrist_frames
             self._launch(
-                "camera", "--frames", self.addresses.frames, "--snapshots", snapshots, "--serial", self._serial, *video
-            )
+                "camera", "--frames", self.addresses.frames, "--snapshots", snapshots, "--serial", self._serial,
+                *(["--wrist-frames", wrist, "--wrist-serial", self.addresses.wrist_serial] if wrist else []), *video,
+            )  # fmt: skip
             deadline = time.monotonic() + _READY_DEADLINE_S
             for name, process in self._processes.items():
                 self._await_ready(name, process, deadline)

@@ -12,12 +12,13 @@ from typing import Any, get_args
 
 import numpy as np
 
+from calibration.board import Board, UnknownBoard
 from robot_runtime.mock_cell.clock import RobotClock, ticks
 from robot_runtime.mock_cell.external_forces import ExternalForces
 from robot_runtime.mock_cell.fci import CellRobotServer
 from robot_runtime.mock_cell.referee import Referee
 from robot_runtime.mock_cell.reflexes import error_index
-from robot_runtime.mock_cell.snapshots import CameraFault, FrameClock, View
+from robot_runtime.mock_cell.snapshots import CameraFault, FrameClock, PlainPose, ShownBoard, View
 
 _FAR_AWAY_M = (0.45, 0.30)
 """Where an object goes that is taken away: a corner of the table, on the side where the hand is not."""
@@ -166,15 +167,42 @@ class Disturbances:
         drawn = None if seed is None else int(_number("seed", seed, 0, 2**31))
         self._frames.view = replace(self._frames.view, looks=drawn)
 
+    def place_camera(self, pose: list[float] | None = None, wrist: bool = False) -> None:
+        """Somebody puts the fixed camera elsewhere (T_base_camera), or the `wrist` camera on the hand (T_tcp_camera).
+
+        pose: position, m, and quaternion wxyz of the optical frame; without it the camera goes back to where it was.
+        """
+        place = None if pose is None else _pose("pose", pose)
+        changed: dict[str, Any] = {"wrist" if wrist else "camera": place}
+        self._frames.view = replace(self._frames.view, **changed)
+
+    def show_board(self, name: str | None = None, on: str = "tool", pose: list[float] | None = None) -> None:
+        """A calibration board, which only the cameras see, on the `tool` or the `table`; without a name it goes.
+
+        name: as `Board.parse` reads it. pose: position, m, and quaternion wxyz in that frame.
+        """
+        if name is None:
+            self._frames.view = replace(self._frames.view, board=None)
+            return
+        if on not in ("tool", "table"):
+            raise UnknownDisturbance("Value 'on' must be 'tool' or 'table'.")
+        try:
+            Board.parse(name)
+        except UnknownBoard as error:
+            raise UnknownDisturbance(str(error)) from error
+        shown = ShownBoard(name, on, _pose("pose", pose))  # type: ignore[arg-type]
+        self._frames.view = replace(self._frames.view, board=shown)
+
     def calm(self) -> None:
-        """Ends all of them. Errors of the arm wait for their recovery, an object stays where it is."""
+        """Ends all of them. Errors of the arm wait for their recovery; an object, a camera, a board stay where put."""
         self._silent_until_s, self._server.gripper_server.stuck_until = 0.0, 0
         self._leave_object()
         self._let_go()
         self._forces.set_payload(0.0)
         self._server.press_user_stop(False)
         self._server.link.calm()
-        self._frames.view = View()
+        view = self._frames.view
+        self._frames.view = View(camera=view.camera, wrist=view.wrist, board=view.board)
 
     def _leave_object(self) -> None:
         self._object_until = 0
@@ -193,12 +221,22 @@ def _number(name: str, value: Any, low: float, high: float) -> float:
     return value
 
 
+def _pose(name: str, values: Any) -> PlainPose:
+    if not isinstance(values, list) or len(values) != 7:
+        raise UnknownDisturbance(f"Value '{name}' must be seven numbers: position and quaternion wxyz.")
+    pose = [_number(name, value, -5.0, 5.0) for value in values]
+    if abs(math.hypot(*pose[3:]) - 1.0) > 1e-3:
+        raise UnknownDisturbance(f"Value '{name}' must end in a quaternion of unit length.")
+    return (pose[0], pose[1], pose[2], pose[3], pose[4], pose[5], pose[6])
+
+
 DISTURBANCES: dict[str, Callable[..., None]] = {
     method.__name__: method
     for method in (
         Disturbances.push, Disturbances.payload, Disturbances.user_stop, Disturbances.reflex,
         Disturbances.lose_packets, Disturbances.packet_loss, Disturbances.delay, Disturbances.silence,
         Disturbances.restart, Disturbances.gripper_stuck, Disturbances.push_object, Disturbances.take_object,
-        Disturbances.move_object, Disturbances.camera, Disturbances.lookalike, Disturbances.looks, Disturbances.calm,
+        Disturbances.move_object, Disturbances.camera, Disturbances.lookalike, Disturbances.looks,
+        Disturbances.place_camera, Disturbances.show_board, Disturbances.calm,
     )
 }  # fmt: skip

@@ -49,7 +49,16 @@ class SceneRenderer:
     def reload_looks(self) -> None:
         """Uploads the textures that `looks.apply` wrote."""
         for name in looks.TEXTURES:
-            mujoco.mjr_uploadTexture(self._model, self._context, self._model.texture(name).id)
+            self.reload_texture(name)
+
+    def reload_texture(self, name: str) -> None:
+        """Uploads one texture that has been written."""
+        self._gl.make_current()
+        mujoco.mjr_uploadTexture(self._model, self._context, self._model.texture(name).id)
+
+    def look_through(self, camera_name: str) -> None:
+        """From now on the pictures are that camera's."""
+        self._camera.fixedcamid = self._model.camera(camera_name).id
 
     def render(self, data: mujoco.MjData) -> tuple[np.ndarray, np.ndarray]:
         """Colour (H, W, 3) uint8 and depth along the optical axis (H, W) float32 in metres, from one pass."""

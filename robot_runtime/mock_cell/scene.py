@@ -26,7 +26,13 @@ WALL_RGB = (0.78, 0.78, 0.76)
 _STIFF = {"solref": "0.004 1", "solimp": "0.95 0.995 0.0005"}
 """Contacts of pads and cube: with MuJoCo's defaults a 30 N grasp sinks 2 mm into each face, and the width shows it."""
 
-CAMERA_NAME = "fixed_camera"
+CAMERA_NAME, WRIST_CAMERA_NAME = "fixed_camera", "wrist_camera"
+HAND_NAME = "robot0_hand"
+TCP_FROM_HAND_M = 0.1034
+"""Franka Hand: flange to the middle of the fingertips (datasheet; franky-sim's default EE)."""
+BOARD_THICKNESS_M = 0.003
+BOARD_TEXTURE_PX = 1600, 1280
+"""Width and height of the picture on the calibration board."""
 CAMERA_WIDTH, CAMERA_HEIGHT = 424, 240
 CAMERA_FOVY_RAD = np.deg2rad(42.0)
 """RealSense D435 colour, vertical field of view (datasheet 337029, table 4-6)."""
@@ -79,6 +85,15 @@ def intrinsics(width: int, height: int, fovy_rad: float = CAMERA_FOVY_RAD) -> In
     return Intrinsics(f, f, 0.5 * (width - 1), 0.5 * (height - 1))
 
 
+def nominal_T_tcp_camera() -> Pose:
+    """Where the mock cell's wrist camera is: before the hand, 7 cm above the fingertips, looking 10 degrees inwards."""
+    c, s = np.cos(np.deg2rad(10.0)), np.sin(np.deg2rad(10.0))
+    T = np.eye(4)
+    T[:3, :3] = np.array([[0.0, -c, -s], [1.0, 0.0, 0.0], [0.0, -s, c]])
+    T[:3, 3] = (0.075, 0.0, -0.07)
+    return Pose.from_matrix(T)
+
+
 def camera_pose(model: mujoco.MjModel) -> Pose:
     """T_base_camera of the model's camera, optical frame."""
     camera = model.camera(CAMERA_NAME)
@@ -86,10 +101,17 @@ def camera_pose(model: mujoco.MjModel) -> Pose:
     return T_base_mujoco @ Pose.from_matrix(np.pad(_R_OPTICAL, (0, 1)) + np.diag([0, 0, 0, 1.0]))
 
 
-def set_camera_pose(model: mujoco.MjModel, T_base_camera: Pose) -> None:
-    """Moves the model's camera; `T_base_camera` is an optical frame."""
+def tool_pose(data: mujoco.MjData) -> Pose:
+    """T_base_tcp after `mj_kinematics`."""
+    hand = data.body(HAND_NAME)
+    axis = hand.xmat.reshape(3, 3)[:, 2]
+    return Pose(np.array(hand.xpos + axis * TCP_FROM_HAND_M), np.array(hand.xquat))
+
+
+def set_camera_pose(model: mujoco.MjModel, T_base_camera: Pose, name: str = CAMERA_NAME) -> None:
+    """Moves one of the model's cameras; `T_base_camera` is an optical frame."""
     T_base_mujoco = T_base_camera @ Pose.from_matrix(np.pad(_R_OPTICAL, (0, 1)) + np.diag([0, 0, 0, 1.0]))
-    camera = model.camera(CAMERA_NAME)
+    camera = model.camera(name)
     camera.pos[:] = T_base_mujoco.position
     camera.quat[:] = T_base_mujoco.quaternion
 
@@ -161,6 +183,21 @@ def _add_camera(sim: MujocoSimulator) -> None:
     )  # fmt: skip
 
 
+def _add_board_and_wrist_camera(sim: MujocoSimulator) -> None:
+    """A plate whose size, picture and place `board_on_show.BoardOnShow` sets, and a camera that is moved with the hand."""
+    asset = sim.scene.find("asset")
+    assert asset is not None
+    width, height = map(str, BOARD_TEXTURE_PX)
+    ET.SubElement(asset, "texture", name="board", type="2d", builtin="flat", width=width, height=height, rgb1="1 1 1")
+    ET.SubElement(asset, "material", name="board", texture="board", specular="0", shininess="0")
+    body = ET.SubElement(sim.worldbody, "body", name="board", mocap="true", pos="0 0 -5")
+    ET.SubElement(
+        body, "geom", name="board", type="box", size="0.1 0.1 0.0015", material="board", contype="0", conaffinity="0"
+    )
+    fovy = f"{np.rad2deg(CAMERA_FOVY_RAD):.8g}"
+    ET.SubElement(sim.worldbody, "camera", name=WRIST_CAMERA_NAME, pos="0 0 1", fovy=fovy)
+
+
 def _simplify_collisions(robot_body: ET.Element) -> None:
     """Leaves the hand and one box pad per finger: what this task touches, at a fraction of the cost."""
     for body in robot_body.iter("body"):
@@ -184,10 +221,11 @@ def _add_distractors(sim: MujocoSimulator, count: int) -> None:
         )
 
 
-def populate(sim: MujocoSimulator, distractors: int = 0) -> FrankaMujocoRobot:
+def populate(sim: MujocoSimulator, distractors: int = 0, calibration: bool = False) -> FrankaMujocoRobot:
     """Adds robot (at the task's start pose, gripper open), table, cube, camera and looks to an unstarted simulator.
 
     distractors: hidden bodies without contacts, which `renders` shapes and places.
+    calibration: with a board, hidden, and a wrist camera.
     """
     option = sim.scene.find("option")
     assert option is not None
@@ -201,6 +239,8 @@ def populate(sim: MujocoSimulator, distractors: int = 0) -> FrankaMujocoRobot:
     _simplify_collisions(sim.worldbody[-1])
     _add_cube(sim)  # After the robot: its joints keep the first addresses.
     _add_distractors(sim, distractors)
+    if calibration:
+        _add_board_and_wrist_camera(sim)
     return robot
 
 
@@ -246,13 +286,13 @@ def _coarsen_meshes(model: mujoco.MjModel, cell_m: float = 0.005, spare_below_fa
         model.mesh_facenum[i] = count
 
 
-def build_model(distractors: int = 0) -> mujoco.MjModel:
+def build_model(distractors: int = 0, calibration: bool = False) -> mujoco.MjModel:
     """The scene compiled on its own, for rendering."""
     import mujoco
     from franky_sim.mujoco_simulator import MujocoSimulator
 
     sim = MujocoSimulator()
-    populate(sim, distractors)
+    populate(sim, distractors, calibration)
     model = mujoco.MjModel.from_xml_string(ET.tostring(sim.scene, encoding="unicode"))
     _coarsen_meshes(model)
     return model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import msgpack
 import numpy as np
@@ -18,21 +18,48 @@ _PATIENCE_S = 5.0
 """Longer than the camera's own patience with its consumer; a camera silent for longer is gone."""
 
 
-CameraFault = Literal["none", "frozen", "slow", "unplugged", "dark"]
+CameraFault = Literal["none", "frozen", "slow", "unplugged", "dark", "blurred", "no_depth"]
+
+
+PlainPose = tuple[float, float, float, float, float, float, float]
+"""Position, metres, then unit quaternion wxyz."""
+
+
+@dataclass(frozen=True)
+class ShownBoard:
+    """A calibration board that only the cameras see. name: as `calibration.board.Board.parse` reads it.
+
+    pose: of the board in the tool's frame, or in the base frame if it lies on the `table`.
+    """
+
+    name: str
+    on: Literal["tool", "table"]
+    pose: PlainPose
 
 
 @dataclass(frozen=True)
 class View:
-    """What a disturbance does to the camera.
+    """What the cameras see besides the physics.
 
     fault: `frozen` repeats one picture with fresh stamps, `slow` gives one frame in five, `unplugged` none,
-    `dark` black ones. lookalike: where (m, m) a second cube stands that only the camera sees. looks: seed of another
-    laboratory's colours, textures, light and things on the table; None for the nominal one.
+    `dark` black ones, `blurred` unfocused ones, `no_depth` depth images of zeros.
+    lookalike: where (m, m) a second cube stands that only the camera sees.
+    looks: seed of another laboratory's colours, textures, light and things on the table; None for the nominal one.
+    camera: T_base_camera, where somebody has put the fixed camera; wrist: T_tcp_camera, where that one is mounted.
     """
 
     fault: CameraFault = "none"
     lookalike: tuple[float, float] | None = None
     looks: int | None = None
+    camera: PlainPose | None = None
+    wrist: PlainPose | None = None
+    board: ShownBoard | None = None
+
+    @staticmethod
+    def of_plain(values: dict[str, Any]) -> View:
+        """From what `asdict` made of one."""
+        board = values.pop("board")
+        return View(**values, board=None if board is None else ShownBoard(**board))
 
 
 @dataclass(frozen=True)
@@ -114,7 +141,7 @@ class SnapshotReceiver:
         if not self._socket.poll(int(timeout_s * 1000)):
             return None
         message = msgpack.unpackb(self._socket.recv())
-        qpos, view = np.array(message["qpos"]), View(**message["view"])
+        qpos, view = np.array(message["qpos"]), View.of_plain(message["view"])
         return Snapshot(message["frame"], message["stamp_s"], qpos, view)
 
     def delivered(self) -> None:

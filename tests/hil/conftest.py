@@ -41,6 +41,8 @@ def free_port() -> int:
 def write_free_cell(folder: Path, name: str) -> tuple[Cell, Path]:
     """The mock cell's description with addresses nobody uses."""
     addresses, cell = MockCellAddresses.free(), load_cell("mock")
+    assert cell.wrist_camera is not None
+    assert addresses.wrist_frames is not None
     bridge = dataclasses.replace(
         cell.bridge,
         command_port=free_port(),
@@ -54,6 +56,7 @@ def write_free_cell(folder: Path, name: str) -> tuple[Cell, Path]:
         robot=dataclasses.replace(cell.robot, address=addresses.robot),
         bridge=bridge,
         camera=dataclasses.replace(cell.camera, address=addresses.frames),
+        wrist_camera=dataclasses.replace(cell.wrist_camera, address=addresses.wrist_frames),
         scoring=addresses.scoring,
     )
     file = folder / f"{name}.yaml"

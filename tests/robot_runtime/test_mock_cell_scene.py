@@ -39,7 +39,7 @@ def test_the_arm_starts_at_the_tasks_tool_pose() -> None:
     data.qpos[:7] = LIFT_CUBE.start_q_rad
     mujoco.mj_kinematics(model, data)
     hand = data.body("robot0_hand")
-    tool = hand.xpos + hand.xmat.reshape(3, 3)[:, 2] * arrangements.TCP_FROM_HAND_M
+    tool = hand.xpos + hand.xmat.reshape(3, 3)[:, 2] * scene.TCP_FROM_HAND_M
     assert np.allclose(tool, LIFT_CUBE.start_position_m, atol=1e-4)
     assert abs(hand.xquat @ LIFT_CUBE.start_quaternion) > 1 - 1e-6
 
