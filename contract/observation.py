@@ -10,7 +10,6 @@ from contract.arrays import namespace
 from contract.poses import Pose, quat_rotate, yaw_of
 from contract.task_spec import TaskSpec
 
-
 MOST_SIGMA_M = 0.05
 """A belief less certain than this is shown as this: more is as good as not knowing."""
 
