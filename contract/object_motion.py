@@ -40,5 +40,5 @@ def wandered_m2(age_s: Any) -> Any:
 
 
 def position_sigma(covariance: np.ndarray) -> float:
-    """Believed standard deviation of a position, m: the root of the mean of its three variances. Shape: (n, n), n >= 3"""
+    """Believed standard deviation of a position, m: the root of the mean of its three variances. Shape: (n, n)"""
     return float(np.sqrt(np.trace(covariance[:3, :3]) / 3))

@@ -1,4 +1,4 @@
-"""What perception was measured to do wrong, and what training makes of it: `launch/bench.py perception --noise FILE`."""
+"""What perception was measured to do wrong, and what training makes of it (`bench.py perception --noise FILE`)."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy import stats
 
 from _running import bridge, cell_lock
 from contract.messages import ObjectState, RobotState
@@ -50,7 +51,16 @@ class LiveEstimate:
     truth: Pose
 
 
-def watch(places: int, seed: int = 0, cell_name: str = "mock") -> list[LiveEstimate]:
+@dataclass(frozen=True)
+class Watched:
+    """All frames, and the tracker's normalised innovations squared with their degrees of freedom."""
+
+    frames: list[LiveEstimate]
+    innovations: list[float]
+    freedoms: int
+
+
+def watch(places: int, seed: int = 0, cell_name: str = "mock") -> Watched:
     """Every frame of the cell's camera while the cube rests at `places` places, the arm above them at its start pose.
 
     Starts and ends mock cell and bridge. Raises what those do.
@@ -90,7 +100,18 @@ def watch(places: int, seed: int = 0, cell_name: str = "mock") -> list[LiveEstim
             fresh = [one for one in known if one[0] > truth.stamp + SETTLE_S]
             watched += [LiveEstimate(place, stamp, late, seen, rested) for stamp, late, seen in fresh]
             known.clear()
-    return watched
+    return Watched(watched, list(estimator.tracker.innovations), estimator.tracker.shape.dimensions)
+
+
+def consistency(squares: Sequence[float], freedoms: int) -> dict[str, float | bool]:
+    """Mean of normalised squared errors or innovations beside its 95 % band, where covariances are honest.
+
+    Each is chi-square distributed with `freedoms`, and so is their sum with as many times that. Below the band what
+    measures is better than it says, above it is worse.
+    """
+    low, high = stats.chi2.ppf([0.025, 0.975], freedoms * len(squares)) / len(squares)
+    mean = float(np.mean(squares))
+    return {"mean": mean, "low": float(low), "high": float(high), "consistent": bool(low <= mean <= high)}
 
 
 def measured_noise(watched: list[LiveEstimate]) -> MeasuredNoise:

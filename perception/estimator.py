@@ -16,6 +16,7 @@ from contract.poses import Pose
 from contract.task_spec import TaskSpec
 from perception.camera import Camera, CameraFrozen, Frame
 from perception.detector import Detector
+from perception.object_filter import Candidate
 from perception.pose_estimation import CubeMeasurement, measure_cube
 from perception.tracker import ObjectTracker
 
@@ -124,28 +125,23 @@ class Estimator:
             raise EstimatorFailed(f"Perception stopped: {self._failure}") from self._failure
         return self.tracker.belief(state)
 
-    def look(self, frame: Frame) -> CubeMeasurement | None:
-        """The plausible measurement nearest to the belief, before there is one the surest; or None."""
+    def look(self, frame: Frame) -> list[tuple[CubeMeasurement, float]]:
+        """Every plausible measurement in a frame, with its detection's score."""
         detections = self.detector.detect(frame.rgb)
         if not detections:
             self.statistics.unseen += 1
-            return None
+            return []
+        yaw = self.tracker.yaw
         plausible = []
         for detection in detections:
             measured = measure_cube(
-                detection.mask, frame.depth_m, frame.K, self.T_base_camera, self.spec.object_width_m, self.tracker.yaw
+                detection.mask, frame.depth_m, frame.K, self.T_base_camera, self.spec.object_width_m, yaw
             )
             if measured is not None:
                 plausible.append((measured, detection.score))
         if not plausible:
             self.statistics.implausible += 1
-            return None
-        belief = self.tracker.belief()
-        if belief is not None:  # or a second object of the same looks would be taken for the first
-            where = belief.pose_base_object.position
-            plausible.sort(key=lambda found: float(np.linalg.norm(found[0].position - where)))
-        measured, self._confidence = plausible[0]
-        return measured
+        return plausible
 
     def _run(self) -> None:
         number: int | None = None
@@ -164,14 +160,22 @@ class Estimator:
         if stamp is None:
             return
         self._check_it_lives(frame.rgb, stamp)
-        measured = self.look(frame)
+        plausible = self.look(frame)
         self.statistics.frames += 1
-        if measured is not None:
+        if plausible:
             self.statistics.measured += 1
-            self.tracker.see_object(stamp, measured.position, measured.yaw, measured.covariance, self._confidence)
-        self.newest = (frame, measured)
-        self.on_estimate(stamp, None if measured is None else self.tracker.belief())
+            self.tracker.see(stamp, [Candidate(m.pose_base_object, m.covariance, score) for m, score in plausible])
+        believed = self.tracker.belief()
+        self.newest = (frame, None if believed is None else self._nearest(plausible, believed))
+        self.on_estimate(stamp, believed if plausible else None)
         self.statistics.busy_s += time.perf_counter() - began
+
+    @staticmethod
+    def _nearest(plausible: list[tuple[CubeMeasurement, float]], believed: ObjectState) -> CubeMeasurement | None:
+        """What was measured nearest to where the object is believed, if anything was."""
+        where = believed.pose_base_object.position
+        measured = [one for one, _ in plausible]
+        return min(measured, key=lambda one: float(np.linalg.norm(one.position - where)), default=None)
 
     def _check_it_lives(self, rgb: np.ndarray, stamp: float) -> None:
         """Raises CameraFrozen once the tool has moved and the picture has not changed at all."""

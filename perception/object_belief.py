@@ -51,8 +51,8 @@ def stepped(shape: Shape, apart_m: float, belief: Belief | None, sighting: Sight
     if not candidates:
         return belief
     if belief is None:
-        first, *others = candidates
-        return Belief(begun(shape, stamp, first), tuple(begun(shape, stamp, one) for one in others))
+        first, *rest = [begun(shape, stamp, one) for one in candidates]
+        return Belief(first, tuple(rest))
     tracks = [predicted(shape, track, stamp) for track in (belief.ours, *belief.others)]
     pairs = _assigned(shape, tracks, candidates)
     free = [one for k, one in enumerate(candidates) if k not in pairs.values()]

@@ -83,7 +83,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Something in a frame that may be the object. covariance: of x, y, z, yaw or of x, y, z, rotation vector. (n, n)"""
+    """Something in a frame that may be the object. covariance: of x, y, z, yaw or x, y, z, rotation vector (n, n)."""
 
     pose_base_object: Pose
     covariance: np.ndarray
@@ -96,7 +96,8 @@ class Track:
 
     rest, moving: pose if it rests or moves; rest_covariance (n, n); moving_covariance of pose and rates (2n, 2n).
     rate: of the moving one, m/s and rad/s (n,). moving_share: probability that it moves.
-    nis: normalised innovation squared of the last measurement, None where it had nothing to be compared with.
+    nis: normalised innovation squared of the last measurement under the likelier hypothesis, None where there was
+    nothing to compare it with.
     """
 
     stamp: float
@@ -186,13 +187,12 @@ def innovation(shape: Shape, track: Track, seen: Candidate) -> tuple[float, floa
     """Normalised innovation squared of a measurement at the track's stamp, and the logarithm of its volume."""
     total = track.covariance(shape) + seen.covariance
     off = shape.difference(seen.pose_base_object, track.mean(shape))
-    return float(off @ np.linalg.solve(total, off)), float(np.linalg.slogdet(total)[1])
+    return _squared(off, total), float(np.linalg.slogdet(total)[1])
 
 
 def corrected(shape: Shape, track: Track, seen: Candidate) -> Track:
     """`track`, predicted to the measurement's stamp, with it taken in."""
     n = shape.dimensions
-    nis, _ = innovation(shape, track, seen)
     off_rest = shape.difference(seen.pose_base_object, track.rest)
     total_rest = track.rest_covariance + seen.covariance
     gain_rest = track.rest_covariance @ np.linalg.inv(total_rest)
@@ -204,6 +204,7 @@ def corrected(shape: Shape, track: Track, seen: Candidate) -> Track:
     share = track.moving_share
     if 0 < share < 1:
         share = 1 / (1 + math.exp(min(700.0, math.log((1 - share) / share) - odds)))
+    likelier = (off_rest, total_rest) if share < 0.5 else (off_moving, total_moving)
     return replace(
         track,
         rest=shape.moved(track.rest, gain_rest @ off_rest),
@@ -213,12 +214,17 @@ def corrected(shape: Shape, track: Track, seen: Candidate) -> Track:
         moving_covariance=_symmetric(track.moving_covariance - gain_moving @ track.moving_covariance[:n]),
         moving_share=share,
         confidence=seen.confidence,
-        nis=nis,
+        nis=_squared(*likelier),
     )
 
 
+def _squared(off: np.ndarray, covariance: np.ndarray) -> float:
+    """Squared Mahalanobis length."""
+    return float(off @ np.linalg.solve(covariance, off))
+
+
 def _log_density(off: np.ndarray, covariance: np.ndarray) -> float:
-    return -0.5 * float(off @ np.linalg.solve(covariance, off) + np.linalg.slogdet(covariance)[1])
+    return -0.5 * (_squared(off, covariance) + float(np.linalg.slogdet(covariance)[1]))
 
 
 def _symmetric(covariance: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import bisect
 import threading
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -29,6 +30,43 @@ _RELEASE_SPREAD = np.array([0.005, 0.005, 0.005, 0.1, 0.1, 0.1]) ** 2
 _KEPT_INNOVATIONS = 20_000
 
 
+@dataclass(frozen=True)
+class _Film:
+    """The sightings of the last LATEST_S in order. before: the belief they add to. beliefs: after each of them."""
+
+    before: Belief | None
+    sightings: tuple[Sighting, ...] = ()
+    beliefs: tuple[Belief | None, ...] = ()
+
+    @property
+    def belief(self) -> Belief | None:
+        """After all of them."""
+        return self.beliefs[-1] if self.beliefs else self.before
+
+    @property
+    def newest(self) -> float:
+        """Stamp of the last."""
+        return self.sightings[-1].stamp if self.sightings else -np.inf
+
+    def with_sighting(self, shape: Shape, apart_m: float, sighting: Sighting) -> _Film:
+        """The film with one more, wherever it belongs; the same film where it comes too late or twice."""
+        if sighting.stamp < self.newest - LATEST_S:
+            return self
+        order = sighting.order()
+        place = bisect.bisect_left(self.sightings, order, key=Sighting.order)
+        if place < len(self.sightings) and self.sightings[place].order() == order:
+            return self
+        sightings = (*self.sightings[:place], sighting, *self.sightings[place:])
+        beliefs = list(self.beliefs[:place])
+        belief = beliefs[-1] if beliefs else self.before
+        for one in sightings[place:]:
+            belief = stepped(shape, apart_m, belief, one)
+            beliefs.append(belief)
+        settled = sum(one.stamp < sightings[-1].stamp - LATEST_S for one in sightings)
+        before = beliefs[settled - 1] if settled else self.before
+        return _Film(before, sightings[settled:], tuple(beliefs[settled:]))
+
+
 class ObjectTracker:
     """Belief about one object. Thread-safe: camera and robot may report from different threads.
 
@@ -45,10 +83,9 @@ class ObjectTracker:
         self.innovations: deque[float] = deque(maxlen=_KEPT_INNOVATIONS)
         self._apart_m = min(spec.half_size_m)
         self._lock = threading.RLock()
+        self._arriving = threading.Lock()
         self._states: deque[RobotState] = deque()
-        self._before: Belief | None = None  # all sightings that are remembered
-        self._sightings: list[Sighting] = []
-        self._beliefs: list[Belief | None] = []  # after each of them
+        self._film = _Film(None)
         self._not_before = -np.inf
         self._hold: tuple[Pose, Track] | None = None  # T_tcp_object, and what was believed at the grasp
         self._lost_grip = False
@@ -88,22 +125,9 @@ class ObjectTracker:
         if not candidates:
             return
         sighting = Sighting(stamp, tuple(candidates))
-        with self._lock:
-            if self._hold is not None:
-                self._compare_with_hold(sighting)
-                return
-            newest = self._sightings[-1].stamp if self._sightings else -np.inf
-            if stamp <= self._not_before or stamp < newest - LATEST_S:
-                return
-            order = sighting.order()
-            place = bisect.bisect_left(self._sightings, order, key=Sighting.order)
-            if place < len(self._sightings) and self._sightings[place].order() == order:
-                return
-            in_order = place == len(self._sightings)
-            self._sightings.insert(place, sighting)
-            self._replay(place)
-            self._note_innovation(in_order, stamp)
-            self._forget_until(self._sightings[-1].stamp - LATEST_S)
+        with self._arriving:
+            while not self._taken_in(sighting):
+                pass
 
     def belief(self, state: RobotState | None = None) -> ObjectState | None:
         """Where the object is at `state`, or None before the first sight; without a state, where it was last seen.
@@ -145,32 +169,36 @@ class ObjectTracker:
 
     @property
     def _belief(self) -> Belief | None:
-        return self._beliefs[-1] if self._beliefs else self._before
+        return self._film.belief
 
-    def _replay(self, place: int) -> None:
-        """Take in again the sightings from that place on."""
-        del self._beliefs[place:]
-        belief = self._belief
-        for sighting in self._sightings[place:]:
-            belief = stepped(self.shape, self._apart_m, belief, sighting)
-            self._beliefs.append(belief)
+    def _taken_in(self, sighting: Sighting) -> bool:
+        """One try; False where the belief was begun anew meanwhile.
 
-    def _note_innovation(self, in_order: bool, stamp: float) -> None:
-        belief = self._belief
-        if in_order and belief is not None and belief.ours.stamp == stamp and belief.ours.nis is not None:
-            self.innovations.append(belief.ours.nis)
+        The filter works unlocked on what nobody else changes: a late sighting must not keep the control loop waiting.
+        """
+        with self._lock:
+            if self._hold is not None:
+                self._compare_with_hold(sighting)
+                return True
+            film, not_before = self._film, self._not_before
+        if sighting.stamp <= not_before:
+            return True
+        longer = film.with_sighting(self.shape, self._apart_m, sighting)
+        with self._lock:
+            if self._film is not film:
+                return False
+            self._film = longer
+            self._note_innovation(film, sighting)
+        return True
 
-    def _forget_until(self, stamp: float) -> None:
-        """Sightings from before that stamp can no longer be overtaken; what they led to stays."""
-        count = sum(sighting.stamp < stamp for sighting in self._sightings)
-        if count:
-            self._before = self._beliefs[count - 1]
-            del self._sightings[:count], self._beliefs[:count]
+    def _note_innovation(self, before: _Film, sighting: Sighting) -> None:
+        track = None if self._belief is None else self._belief.ours
+        if track is not None and track.nis is not None and before.newest < sighting.stamp == track.stamp:
+            self.innovations.append(track.nis)
 
     def _start_anew(self, belief: Belief | None, stamp: float) -> None:
         """From here on only what was seen after `stamp` counts."""
-        self._before, self._not_before = belief, stamp
-        self._sightings, self._beliefs = [], []
+        self._film, self._not_before = _Film(belief), stamp
 
     def _release(self, state: RobotState) -> None:
         assert self._hold is not None

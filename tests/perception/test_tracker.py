@@ -70,7 +70,7 @@ def test_the_belief_keeps_the_stamp_of_its_measurement() -> None:
     assert belief.stamp == 1.1
 
 
-def test_a_measurement_older_than_the_belief_changes_nothing() -> None:
+def test_an_outlier_that_comes_late_changes_nothing() -> None:
     tracker = ObjectTracker(LIFT_CUBE)
     seen(tracker, np.array([1.0, 1.1]))
     tracker.see(1.05, [sight(CUBE + 0.1, 0.0)])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from contract.messages import GripperCommand, ObjectState, RobotState, Setpoint
-from contract.observation import layout
+from contract.observation import MOST_SIGMA_M, layout
 from contract.poses import Pose, quat_from_yaw
 from contract.tasks import LIFT_CUBE
 from robot_runtime.bridge_client import BridgeFaulted
@@ -67,12 +67,13 @@ class StillObject:
 
     def __init__(self, age_s: float | None = 0.1) -> None:
         self.age_s = age_s
+        self.covariance = np.eye(4) * 1e-6
 
     def latest(self, state: RobotState) -> ObjectState | None:
         if self.age_s is None:
             return None
         pose = Pose(np.array([0.55, 0.1, 0.02]), quat_from_yaw(np.float64(0.3)))
-        return ObjectState(state.stamp - self.age_s, "cube", pose, np.eye(4) * 1e-6, 0.9, False)
+        return ObjectState(state.stamp - self.age_s, "cube", pose, self.covariance, 0.9, False)
 
 
 class Constant:
@@ -126,6 +127,15 @@ def test_the_policy_sees_its_own_last_action_and_the_age_of_the_estimate() -> No
     np.testing.assert_allclose(actor.shown[1]["previous_action"], actor.action)
     np.testing.assert_allclose([shown["object_age"][0] for shown in actor.shown], 0.12)
     assert [shown["gripper_closed"][0] for shown in actor.shown] == [0, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(("variance_m2", "shown_m"), [(1e-6, 0.001), (4e-6, 0.002), (1.0, MOST_SIGMA_M)])
+def test_the_policy_sees_how_certain_the_estimate_is(variance_m2: float, shown_m: float) -> None:
+    objects = StillObject()
+    objects.covariance = np.diag([variance_m2] * 3 + [9.0])
+    actor = Constant(*[0.0] * 7)
+    run(IdealArm(), actor, objects=objects)
+    np.testing.assert_allclose([shown["object_sigma"][0] for shown in actor.shown], shown_m)
 
 
 def test_the_next_delta_starts_at_what_was_executed_not_at_what_was_asked() -> None:
