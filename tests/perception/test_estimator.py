@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from contract.messages import RobotState
+from contract.messages import ObjectState, RobotState
 from contract.poses import Pose, yaw_of
 from contract.tasks import LIFT_CUBE
 from perception.camera import Frame
@@ -56,12 +56,14 @@ def test_a_streamed_cube_is_believed_where_it_is_with_the_stamp_of_its_frame(
 
     sender = FrameSender(picture, sample.K)
     sender.start()
+    told: list[tuple[float, ObjectState | None]] = []
     try:
         with (
             open_camera(sender.address, SERIAL, WIDTH, HEIGHT, RATE_HZ) as camera,
             Estimator(LIFT_CUBE, camera, detector, sample.T_base_camera, "robot") as estimator,
         ):
-            assert eventually(lambda: estimator.statistics.measured >= 5)
+            estimator.on_estimate = lambda stamp, seen: told.append((stamp, seen))
+            assert eventually(lambda: estimator.statistics.measured >= 5 and len(told) >= 3)
             belief = estimator.latest(robot(100.0))
             assert belief is not None
             frame = camera.read_latest(5.0)
@@ -72,6 +74,8 @@ def test_a_streamed_cube_is_believed_where_it_is_with_the_stamp_of_its_frame(
     yaw, true_yaw = float(yaw_of(belief.pose_base_object.quaternion)), float(yaw_of(truth.quaternion))
     assert np.linalg.norm(belief.pose_base_object.position - truth.position) < 0.004
     assert abs(nearest_quarter_turn(true_yaw, yaw) - yaw) < np.deg2rad(5)
+    assert all(seen is not None and seen.stamp == stamp for stamp, seen in told), "each frame's estimate, once"
+    assert len({stamp for stamp, _ in told}) == len(told)
     assert not belief.held
     assert belief.confidence > 0.4
 
