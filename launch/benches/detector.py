@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -166,7 +167,9 @@ def beside_the_loop(detectors: dict[Setting, Detector], seconds: float, rounds: 
 
 
 @contextlib.contextmanager
-def estimating(cell: Cell, camera: RealSenseCamera, detector: Detector, watching: list[Estimator]) -> Any:
+def estimating(
+    cell: Cell, camera: RealSenseCamera, detector: Detector, watching: list[Estimator]
+) -> Iterator[Estimator]:
     """An estimator that looks at every frame it can."""
     T_base_camera = Pose.from_matrix(cell.camera.T_base_camera_matrix)
     with Estimator(LIFT_CUBE, camera, detector, T_base_camera, cell.camera.clock) as estimator:
