@@ -67,7 +67,7 @@ class OpenVinoNetwork:
 
 
 class TorchNetwork:
-    """The trained weights on torch, through ultralytics; there to compare with, and it sets torch's own threads."""
+    """The trained weights on torch, through ultralytics; there to compare with. Sets the threads of all of torch."""
 
     input_shape: tuple[int, int] | None = None
 
@@ -76,8 +76,7 @@ class TorchNetwork:
         import torch
         from ultralytics import YOLO
 
-        torch.set_num_threads(threads)
-        self._torch = torch
+        self._torch, self._threads = torch, threads
         trained: Any = YOLO(str(path)).model.float().eval()
         head = trained.model[-1]
         head.end2end = head.export = True  # rows as in the exported file, without what losses need
@@ -86,6 +85,7 @@ class TorchNetwork:
 
     def __call__(self, pixels: np.ndarray) -> list[np.ndarray]:
         """As every network."""
+        self._torch.set_num_threads(self._threads)
         with self._torch.inference_mode():
             outputs = self._model(self._torch.from_numpy(pixels))
         return [output.numpy() for output in (outputs if isinstance(outputs, (tuple, list)) else [outputs])]

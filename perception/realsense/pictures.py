@@ -11,11 +11,14 @@ import numpy as np
 from perception.camera import CameraMode, Frame
 from perception.realsense.sdk import sdk
 
+ANEW_FRAMES = 3
+"""So many frames in a row, in order but from before the last one, show that the camera's clock began anew."""
+
 
 class Pictures:
-    """Makes frames of one running stream's framesets, and refuses repeats and pairs of different instants.
+    """Makes frames of one running stream's framesets; refuses repeats, stamps that jump back, and pairs that are none.
 
-    The order of stamps is that of one stream: a camera that was reset may begin to count anew.
+    The order of stamps is that of one stream: a camera that was restarted may begin to count anew.
     """
 
     def __init__(self, profile: Any, mode: CameraMode) -> None:
@@ -38,14 +41,15 @@ class Pictures:
         self._maps = undistortion(pinhole) if any(pinhole.coeffs) else None
         self._last_number: int | None = None
         self._last_stamp_ms = -np.inf
+        self._earlier, self._earlier_ms = 0, -np.inf
 
     def frame(self, frames: Any) -> Frame | None:
-        """A copy of one frameset; None for a repeat and for a pair the syncer made of different instants."""
+        """A copy of one frameset; None for a repeat, a stamp out of order, and a pair of different instants."""
         color, depth = frames.get_color_frame(), frames.get_depth_frame()
         if not color or not depth:
             return None
         number, stamp_ms = color.get_frame_number(), color.get_timestamp()
-        if number == self._last_number or stamp_ms <= self._last_stamp_ms:
+        if number == self._last_number or not self._in_order(stamp_ms):
             return None
         if abs(stamp_ms - depth.get_timestamp()) > self._apart_ms:
             return None
@@ -65,6 +69,16 @@ class Pictures:
             clock_domain=color.get_frame_timestamp_domain().name,
             host_s=time.monotonic(),
         )
+
+    def _in_order(self, stamp_ms: float) -> bool:
+        """Whether it is later than the last frame's, or of a clock that began anew."""
+        if stamp_ms > self._last_stamp_ms:
+            self._earlier = 0
+            return True
+        if stamp_ms != self._earlier_ms:
+            self._earlier = self._earlier + 1 if stamp_ms > self._earlier_ms else 1
+        self._earlier_ms = stamp_ms
+        return self._earlier >= ANEW_FRAMES
 
 
 def undistortion(lens: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -111,12 +111,13 @@ def test_a_stamp_that_jumps_back_is_dropped(send: Send) -> None:
     assert eye.recoveries.restarts == 0
 
 
-def test_a_camera_whose_clock_began_anew_is_restarted_and_believed(send: Send) -> None:
+def test_a_camera_whose_clock_began_anew_is_soon_believed(send: Send) -> None:
     sender = send(changes=lambda number: {"stamp_s": number / RATE_HZ} if number > 8 else {})
     with opened(sender) as eye:
-        assert eventually(lambda: eye.recoveries.recovered == 1)
-        frames = next_frames(eye, 3, eye.read_latest(5.0).number)
-    assert all(0.0 < frame.stamp_s < 50.0 for frame in frames)
+        assert eventually(lambda: eye.read_latest(5.0).stamp_s < 50.0)
+        assert eye.recoveries.restarts == 0
+        stamps = [frame.stamp_s for frame in next_frames(eye, 3, eye.read_latest(5.0).number)]
+    assert stamps == sorted(stamps)
 
 
 def test_a_stream_that_repeats_itself_counts_as_frozen(send: Send) -> None:
