@@ -8,61 +8,40 @@ import cv2
 import numpy as np
 
 from contract.poses import Pose, quat_from_yaw
+from perception.measurement import (
+    CORRELATION,
+    DEPTH_SIGMA_M,
+    OUTLINE_SIGMA_PX,
+    TABLE_SIGMA_M,
+    Measurement,
+    on_plane,
+    own_rim,
+    points_under_mask,
+)
+
+CubeMeasurement = Measurement
 
 MIN_POINTS = 25
-_DEPTH_SIGMA_M = 0.002
-"""Weighting scale of the robust fit: depth noise of a D435 at 0.9 m (datasheet 337029: below 2 % of the range)."""
 _STARTS_RAD = np.deg2rad([0.0, 30.0, 60.0])
 _FIRST_ITERATIONS, _LAST_ITERATIONS = 3, 4
 _MAX_STEP = np.array([0.02, 0.02, 0.02, 0.2])
 _NOTHING_KNOWN = np.diag([0.1, 0.1, 0.1, 1e-5])
 """Information that keeps an unseen direction where the fit started, in units of one point."""
 _OUTLINE_WEIGHT = 0.5
-_HIDING_M = 0.008
-"""A surface beside the mask that is this much nearer hides part of the object."""
 _CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
 _MAX_RESIDUAL_M = 0.006
 _MAX_OVERSIZE_M = 0.015
 _TABLE_TOLERANCE_M = 0.012
 """A cube that seems sunk into the table (z = 0 in the base frame) by more than this is no cube."""
-_CORRELATION = 4.0
-"""Neighbouring pixels err together: so many count as one."""
+_MIN_RIM, _OUTLINE_ITERATIONS = 20, 8
+_MAX_OUTLINE_PX, _MIN_AREA = 1.5, 0.8
+"""Of a fit to the outline alone: root mean square distance, and least share of mask and silhouette in each other."""
 _FLOOR = np.diag([0.0005, 0.0005, 0.0005, 0.005]) ** 2
-
-
-@dataclass(frozen=True)
-class CubeMeasurement:
-    """One cube, upright, in the base frame.
-
-    position: centre, metres. Shape: (3,). yaw: radians, the representative nearest to the hint, modulo 90 degrees.
-    covariance: of x, y, z, yaw. Shape: (4, 4). residual_m: typical distance of the points from the fitted faces.
-    """
-
-    position: np.ndarray
-    yaw: float
-    covariance: np.ndarray
-    residual_m: float
-
-    @property
-    def pose_base_object(self) -> Pose:
-        """Position and yaw as a pose."""
-        return Pose(self.position, quat_from_yaw(np.asarray(self.yaw)))
 
 
 def nearest_quarter_turn(yaw: float, hint: float) -> float:
     """`yaw` plus the multiple of 90 degrees that brings it nearest to `hint`."""
     return yaw + np.pi / 2 * round((hint - yaw) / (np.pi / 2))
-
-
-def points_under_mask(mask: np.ndarray, depth_m: np.ndarray, K: np.ndarray, T_base_camera: Pose) -> np.ndarray:
-    """Base-frame points of the mask's inside; its rim, where depth mixes two surfaces, is left out. Shape: (N, 3)"""
-    # A padded border: a cube cut by the picture's edge loses its rim there as well.
-    inside = cv2.erode(np.pad(mask, 1).astype(np.uint8), np.ones((3, 3), np.uint8))[1:-1, 1:-1] > 0
-    v, u = np.nonzero(inside & (depth_m > 0))
-    z = depth_m[v, u].astype(float)
-    rays = np.stack([(u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1], np.ones_like(z)], axis=1)
-    points: np.ndarray = T_base_camera.apply(rays * z[:, None])
-    return points
 
 
 def _distance_and_normal(local: np.ndarray, half_m: float) -> tuple[np.ndarray, np.ndarray]:
@@ -96,12 +75,21 @@ class _Outline:
     K: np.ndarray
     T_camera_base: Pose
 
-    def distance(self, guess: np.ndarray, half_m: float) -> np.ndarray:
-        """How far outside the projected cube each point lies, metres at the cube. Shape: (M,)"""
+    def _hull(self, guess: np.ndarray, half_m: float) -> np.ndarray:
+        """Corners of the projected cube's silhouette, pixels. Shape: (C, 2)"""
         c, s = np.cos(guess[3]), np.sin(guess[3])
         R = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
         corners = self.T_camera_base.apply(half_m * _CORNERS @ R.T + guess[:3]) @ self.K.T
-        hull = cv2.convexHull((corners[:, :2] / corners[:, 2:]).astype(np.float32))[:, 0].astype(float)
+        hull: np.ndarray = cv2.convexHull((corners[:, :2] / corners[:, 2:]).astype(np.float32))[:, 0].astype(float)
+        return hull
+
+    def area(self, guess: np.ndarray, half_m: float) -> float:
+        """Of the silhouette, pixels."""
+        return float(cv2.contourArea(self._hull(guess, half_m).astype(np.float32)))
+
+    def distance(self, guess: np.ndarray, half_m: float) -> np.ndarray:
+        """How far outside the projected cube each point lies, metres at the cube. Shape: (M,)"""
+        hull = self._hull(guess, half_m)
         along = np.roll(hull, -1, axis=0) - hull
         outward = np.stack([along[:, 1], -along[:, 0]], axis=1) / np.linalg.norm(along, axis=1)[:, None]
         outward *= np.sign(np.sum((hull - hull.mean(axis=0)) * outward, axis=1))[:, None]
@@ -118,16 +106,9 @@ class _Outline:
 
 
 def _find_outline(mask: np.ndarray, depth_m: np.ndarray, K: np.ndarray, T_camera_base: Pose) -> _Outline:
-    """The parts of a mask's rim that are the object's own: not where something nearer hides the rest of it."""
-    rim = []
-    for du, dv in ((1, 0), (-1, 0), (0, 1), (0, -1)):
-        v, u = np.nonzero(mask[1:-1, 1:-1])
-        v, u = v + 1, u + 1
-        inside, beyond = depth_m[v, u], depth_m[v + dv, u + du]
-        own = ~mask[v + dv, u + du] & (inside > 0) & (beyond > inside - _HIDING_M)
-        rim.append(np.stack([u[own] + 0.5 * du, v[own] + 0.5 * dv], axis=1))
+    """Where the object's own outline is seen, and how large a pixel is there."""
     known = mask & (depth_m > 0)
-    return _Outline(np.concatenate(rim), float(np.median(depth_m[known])) / K[0, 0], K, T_camera_base)
+    return _Outline(own_rim(mask, depth_m), float(np.median(depth_m[known])) / K[0, 0], K, T_camera_base)
 
 
 def _fit(
@@ -137,7 +118,7 @@ def _fit(
     guess = start.copy()
     for step in range(iterations + 1):
         distance, J = _face_equations(points, guess, half_m)
-        weight = 1.0 / (1.0 + (distance / (2 * _DEPTH_SIGMA_M)) ** 2)
+        weight = 1.0 / (1.0 + (distance / (2 * DEPTH_SIGMA_M)) ** 2)
         information = J.T @ (weight[:, None] * J) + _NOTHING_KNOWN
         gradient = J.T @ (weight * distance)
         if outline is not None:
@@ -150,6 +131,13 @@ def _fit(
     return guess, information, distance
 
 
+def _measured(
+    fitted: np.ndarray, covariance: np.ndarray, residual_m: float, yaw_hint: float, from_table: bool = False
+) -> Measurement:
+    yaw = nearest_quarter_turn(float(fitted[3]), yaw_hint)
+    return Measurement(Pose(fitted[:3], quat_from_yaw(np.asarray(yaw))), covariance, residual_m, from_table)
+
+
 def measure_cube(
     mask: np.ndarray,
     depth_m: np.ndarray,
@@ -157,14 +145,14 @@ def measure_cube(
     T_base_camera: Pose,
     edge_m: float,
     yaw_hint: float = 0.0,
-) -> CubeMeasurement | None:
+) -> Measurement | None:
     """The cube under a mask; None when too little of it is seen or what is seen is not that cube.
 
     mask: bool, depth_m: metres with 0 unknown, both (H, W). K: pixels (3, 3). edge_m: the cube's known edge.
     """
     points = points_under_mask(mask, depth_m, K, T_base_camera)
     if len(points) < MIN_POINTS:
-        return None
+        return _measure_by_outline(mask, depth_m, K, T_base_camera, edge_m, yaw_hint, points)
     half_m = edge_m / 2
     middle = np.median(points, axis=0)
     points = points[np.linalg.norm(points - middle, axis=1) < 1.2 * edge_m]
@@ -183,5 +171,59 @@ def measure_cube(
     too_large = extent > half_m * np.sqrt(2) + _MAX_OVERSIZE_M
     if residual_m > _MAX_RESIDUAL_M or too_large or fitted[2] < half_m - _TABLE_TOLERANCE_M:
         return None
-    covariance = _CORRELATION * np.linalg.inv(information) * max(residual_m, 0.25 * _DEPTH_SIGMA_M) ** 2 + _FLOOR
-    return CubeMeasurement(fitted[:3], nearest_quarter_turn(float(fitted[3]), yaw_hint), covariance, residual_m)
+    covariance = CORRELATION * np.linalg.inv(information) * max(residual_m, 0.25 * DEPTH_SIGMA_M) ** 2 + _FLOOR
+    return _measured(fitted, covariance, residual_m, yaw_hint)
+
+
+def _measure_by_outline(
+    mask: np.ndarray,
+    depth_m: np.ndarray,
+    K: np.ndarray,
+    T_base_camera: Pose,
+    edge_m: float,
+    yaw_hint: float,
+    points: np.ndarray,
+) -> Measurement | None:
+    """A cube that stands on the table, where depth has a hole; None if its size or what depth there is deny that.
+
+    points: the few that there are (N, 3). Hidden in part, its outline is too small and gives None.
+    """
+    half_m, seen = edge_m / 2, np.argwhere(mask)[:, ::-1].astype(float)
+    if len(seen) < MIN_POINTS:
+        return None
+    centre = on_plane(seen.mean(axis=0)[None], K, T_base_camera, half_m)[0]
+    if not np.isfinite(centre).all():
+        return None
+    own_depth_m = float(T_base_camera.inverse().apply(centre)[2])
+    rim = own_rim(mask, depth_m, own_depth_m)
+    if len(rim) < _MIN_RIM:
+        return None
+    outline = _Outline(rim, own_depth_m / K[0, 0], K, T_base_camera.inverse())
+    fits = [_fit_outline(outline, np.array([*centre, yaw]), half_m) for yaw in _STARTS_RAD]
+    fitted, information, beyond = min(fits, key=lambda fit: float(np.abs(fit[2]).sum()))
+    residual_m = float(np.sqrt(np.mean(beyond**2)))
+    # The silhouette of the cube where it is taken to stand must be as large as the mask.
+    share = mask.sum() / outline.area(fitted, half_m)
+    off = np.abs(_face_equations(points, fitted, half_m)[0])
+    if residual_m > _MAX_OUTLINE_PX * outline.px_m or not _MIN_AREA < share < 1 / _MIN_AREA:
+        return None
+    if len(off) and np.median(off) > _TABLE_TOLERANCE_M:
+        return None
+    sigma_m = max(OUTLINE_SIGMA_PX * outline.px_m, residual_m)
+    # Four sides: however many pixels the rim has, so many of its errors are independent.
+    covariance = len(rim) / 4 * sigma_m**2 * np.linalg.inv(information) + _FLOOR
+    # A table that is higher moves the cube along the ray.
+    ray = (centre - T_base_camera.position) / (centre - T_base_camera.position)[2]
+    slide = np.array([ray[0], ray[1], 1.0, 0.0])
+    return _measured(fitted, covariance + TABLE_SIGMA_M**2 * np.outer(slide, slide), residual_m, yaw_hint, True)
+
+
+def _fit_outline(outline: _Outline, start: np.ndarray, half_m: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Gauss-Newton on the outline alone, at a fixed height: parameters, information (4, 4), distances."""
+    guess, fixed = start.copy(), np.diag([0.0, 0.0, 1e9, 0.0])
+    for _ in range(_OUTLINE_ITERATIONS):
+        beyond, J = outline.equations(guess, half_m)
+        weight = 1.0 / (1.0 + (beyond / (1.5 * outline.px_m)) ** 2)
+        information = J.T @ (weight[:, None] * J) + fixed + _NOTHING_KNOWN
+        guess = guess + np.clip(-np.linalg.solve(information, J.T @ (weight * beyond)), -_MAX_STEP, _MAX_STEP)
+    return guess, information, outline.distance(guess, half_m)

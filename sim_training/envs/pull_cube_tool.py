@@ -8,9 +8,10 @@ import torch
 from mani_skill.utils.registration import register_env
 from torch import Tensor
 
+from contract import hook
 from contract.task_spec import Range
 from contract.tasks import PULL_CUBE_TOOL
-from sim_training.envs import hook, scenery
+from sim_training.envs import scenery
 from sim_training.envs.contract_task import ContractTask
 from sim_training.envs.rewards import empty_handed, near, still, taking
 

@@ -144,7 +144,7 @@ class Ball:
 
 @dataclass(frozen=True)
 class Hook:
-    """An L: a handle as large as the body, and at its head (positive x) a hook out to positive y; see hook.py."""
+    """An L: a handle as large as the body, and at its head (positive x) a hook out to positive y (contract/hook.py)."""
 
     colour: Colour
     grip_m: float

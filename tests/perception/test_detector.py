@@ -21,7 +21,7 @@ from perception.detector import (
 )
 from perception.detector_runtimes import KINDS, Runtime, RuntimeMissing
 from perception.pose_estimation import measure_cube
-from perception.synthetic_data import polygon, random_crop
+from perception.synthetic_data import Labelled, polygon, random_crop
 from robot_runtime.mock_cell.renders import render_samples
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -160,7 +160,7 @@ def test_a_crop_usually_holds_the_whole_cube() -> None:
     mask = np.zeros((256, 448), bool)
     mask[100:120, 400:420] = True
     picture = np.zeros((256, 448, 3), np.uint8)
-    seen = [random_crop(random, picture, mask, 160)[1].sum() for _ in range(200)]
+    seen = [random_crop(random, Labelled(picture, mask), 160).mask.sum() for _ in range(200)]
     assert np.mean(np.equal(seen, mask.sum())) > 0.85
 
 

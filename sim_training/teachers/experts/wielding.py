@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from contract import hook as tool
 from contract.poses import Pose, yaw_of
-from sim_training.envs import hook as tool
 from sim_training.envs.truth import Truth
 from sim_training.teachers.experts.grasping import carry, nearest, take
 from sim_training.teachers.experts.phase import Phase, about_z, funnel
