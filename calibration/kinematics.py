@@ -12,7 +12,7 @@ _A_M = (0.0, 0.0, 0.0, 0.0825, -0.0825, 0.0, 0.088, 0.0)
 _D_M = (0.333, 0.0, 0.316, 0.0, 0.384, 0.0, 0.0, 0.107 + 0.1034)
 _ALPHA_RAD = (0.0, -np.pi / 2, np.pi / 2, np.pi / 2, -np.pi / 2, np.pi / 2, np.pi / 2, 0.0)
 _HAND_RAD = -np.pi / 4
-_STEPS = 40
+_STEPS = 25
 _DAMPING = 1e-3
 _POSTURE = 0.02
 
@@ -35,7 +35,10 @@ def tool_pose(q: np.ndarray) -> Pose:
 
 def tool_jacobian(q: np.ndarray) -> np.ndarray:
     """Of the tool in the base frame, linear rows first. Shape: (7,) -> (6, 7)"""
-    frames = _links(q)
+    return _jacobian(_links(q))
+
+
+def _jacobian(frames: np.ndarray) -> np.ndarray:
     axes = frames[:7, :3, 2]
     levers = np.cross(axes, frames[-1, :3, 3] - frames[:7, :3, 3])
     return np.concatenate([levers.T, axes.T])
@@ -45,10 +48,9 @@ def joints_for(target: Pose, q_near: np.ndarray, q_low: np.ndarray, q_high: np.n
     """Joints (7,) inside those bounds that bring the tool there, near to `q_near`; None where none were found."""
     q = np.clip(q_near, q_low, q_high)
     for _ in range(_STEPS):
-        here, J = tool_pose(q), tool_jacobian(q)
-        error = np.concatenate(
-            [target.position - here.position, rotation_between(here.quaternion, target.quaternion)]
-        )
+        frames = _links(q)
+        here, J = Pose.from_matrix(frames[-1]), _jacobian(frames)
+        error = np.concatenate([target.position - here.position, rotation_between(here.quaternion, target.quaternion)])
         if np.linalg.norm(error) < 1e-4:
             return q
         inverse = J.T @ np.linalg.inv(J @ J.T + _DAMPING * np.eye(6))

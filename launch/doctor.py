@@ -75,7 +75,7 @@ def examine(arguments: Arguments, stack: contextlib.ExitStack) -> Iterator[Findi
     except (BridgeLost, BridgeFaulted) as error:
         yield failed("arm", error)
     yield from eye.camera(cell)
-    yield eye.calibration(cell)
+    yield from eye.calibration(cell)
 
 
 def policy(arguments: Arguments) -> Finding:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import _calibrated
 import numpy as np
 import tyro
 
@@ -25,6 +26,7 @@ import _judges
 import _running
 import _terminal
 from _true_poses import TruePoses
+from calibration.store import CalibrationError
 from contract import artifact
 from contract.poses import Pose
 from contract.task_spec import TaskSpec
@@ -63,7 +65,7 @@ EXPECTED = (
     UnknownTask, CellError, artifact.ArtifactError, _running.CellBusy, _running.BridgeDidNotStart, _judges.NoTerminal,
     MockCellFailed, PortInUse, ScoringUnreachable, KeysUnusable, WireError, BridgeLost, BridgeRefused, BridgeFaulted,
     DetectorMissing, EstimatorFailed, CameraMissing, CameraStalled, WrongCamera, NothingInSight, GripperStuck,
-    WrongArgument, NotAtStart,
+    WrongArgument, NotAtStart, CalibrationError, *_calibrated.FAILURES,
 )  # fmt: skip
 
 
@@ -81,6 +83,8 @@ class Arguments:
     """How many trials."""
     seed: int = 0
     """Decides where the object lies in each trial of a mock cell."""
+    calibrate: bool = False
+    """First find out where the camera is, with a board in the hand; the cell file's pose is not used."""
     report: Path | None = None
     """Write the figures to this JSON file."""
     video: Path | None = None
@@ -99,6 +103,7 @@ class Run:
     def __init__(self, arguments: Arguments) -> None:
         self.arguments = arguments
         self.trials: list[Trial] = []
+        self.calibration: dict[str, Any] | None = None
         self.began_s = time.monotonic()
         self.counters = self.counters_before = Counters()
 
@@ -120,14 +125,18 @@ class Run:
         eye = cell.camera
         camera = stack.enter_context(open_camera(eye.address, eye.serial, eye.width, eye.height, eye.rate_hz))
         _terminal.checked("camera", f"{eye.serial} at {eye.address}, {eye.width}x{eye.height}, {eye.rate_hz} Hz")
-        T_base_camera = Pose.from_matrix(eye.T_base_camera_matrix)
-        estimator = stack.enter_context(Estimator(spec, camera, detector, T_base_camera, eye.clock))
+        # Checks a calibration that the cell names; one that is yet to be made replaces it before anything is looked at.
+        rows = np.eye(4) if arguments.calibrate else eye.T_base_camera_matrix
+        estimator = Estimator(spec, camera, detector, Pose.from_matrix(rows), eye.clock)
         stack.enter_context(_running.bridge(cell, arguments.cell, _terminal.say))
         client = stack.enter_context(BridgeClient(cell, "run_robot", lambda state, _: estimator.on_state(state)))
         client.connect(spec.contract_hash(), spec.period_s)
         self.counters = self.counters_before = client.status().counters
         _terminal.checked("robot", f"{cell.robot.model} at {cell.robot.address}, {client.status().mode}")
         judge.before_first_motion()
+        if arguments.calibrate:
+            estimator.T_base_camera, self.calibration = _calibrated.fixed_camera(client, camera, cell, arguments.seed)
+        stack.enter_context(estimator)
         try:
             objects: ObjectSource = estimator
             if arguments.true_poses and cell.scoring is not None:
@@ -187,6 +196,7 @@ class Run:
             "faults": now.faults - before.faults,
             "peak_speed_m_s": now.peak_speed_m_s,
             "ended_early": ended_early,
+            "calibration": self.calibration,
             **settings,
         }
 

@@ -93,9 +93,7 @@ def check_cameras(fixed: CameraSettings, wrist: WristCameraSettings | None) -> N
         return
     _check(wrist, "wrist_camera", "T_tcp_camera", wrist.T_tcp_camera)
     if fixed.serial == wrist.serial:
-        raise CellError(
-            f"camera and wrist_camera both have serial {fixed.serial}: give each the serial printed on it."
-        )
+        raise CellError(f"camera and wrist_camera both have serial {fixed.serial}: give each the serial printed on it.")
     if fixed.address == wrist.address != "usb":
         raise CellError(f"camera and wrist_camera both have address {fixed.address}: give each its own.")
 
@@ -108,9 +106,7 @@ def _check(eye: AnyCamera, name: str, transform: str, rows: Rows | None) -> None
         if not low <= number <= high:
             raise CellError(f"{name}.{key} is {number}; it must be {low} to {high} {unit}: check the unit.")
     if eye.address != "usb" and not eye.address.startswith(("tcp://", "file:")):
-        raise CellError(
-            f"{name}.address is '{eye.address}'; it must be 'usb', 'tcp://host:port' or 'file:PATH.db3'."
-        )
+        raise CellError(f"{name}.address is '{eye.address}'; it must be 'usb', 'tcp://host:port' or 'file:PATH.db3'.")
     if (rows is None) == (eye.calibration is None):
         raise CellError(
             f"{name} must have either `calibration`, a file that launch/calibrate.py writes, or `{transform}`."

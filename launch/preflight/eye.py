@@ -7,10 +7,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from calibration.store import CalibrationError
 from perception.camera import CameraMissing, CameraStalled, Frame, WrongCamera
 from perception.realsense import RealSenseCamera, open_camera
 from preflight.finding import Finding, bad, failed, good
 from robot_runtime.cell import Cell
+from robot_runtime.cell_cameras import AnyCamera, CameraSettings
 
 FRAMES = 8
 PATIENCE_S = 8.0
@@ -59,7 +61,21 @@ def frames(cell: Cell, seen: list[Frame]) -> Finding:
     return good("frames", f"{rate:.1f} Hz by its own stamps, depth in {known:.0%} of the picture")
 
 
-def calibration(cell: Cell) -> Finding:
-    """Where the camera stands."""
-    position = ", ".join(f"{x:.2f}" for x in cell.camera.T_base_camera_matrix[:3, 3])
-    return good("calibration", f"from the cell file, undated: camera at {position} m")
+def calibration(cell: Cell) -> Iterator[Finding]:
+    """Where the cameras are, since when, and how well that is known."""
+    eyes: list[tuple[str, AnyCamera]] = [("calibration", cell.camera)]
+    if cell.wrist_camera is not None:
+        eyes.append(("wrist", cell.wrist_camera))
+    for name, eye in eyes:
+        if eye.calibration is None:
+            given = eye.T_base_camera_matrix if isinstance(eye, CameraSettings) else eye.T_tcp_camera_matrix
+            position = ", ".join(f"{x:.2f}" for x in given[:3, 3])
+            yield good(name, f"from the cell file, undated: camera at {position} m")
+            continue
+        try:
+            found = eye.load_calibration()
+        except CalibrationError as error:
+            yield failed(name, error)
+            continue
+        position = ", ".join(f"{x:.2f}" for x in found.T_reference_camera.position)
+        yield good(name, f"{eye.calibration} of {found.summary()}: camera at {position} m")

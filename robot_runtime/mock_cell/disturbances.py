@@ -176,21 +176,21 @@ class Disturbances:
         changed: dict[str, Any] = {"wrist" if wrist else "camera": place}
         self._frames.view = replace(self._frames.view, **changed)
 
-    def show_board(self, name: str | None = None, on: str = "tool", pose: list[float] | None = None) -> None:
-        """A calibration board, which only the cameras see, on the `tool` or the `table`; without a name it goes.
+    def show_board(self, board: str | None = None, on: str = "tool", pose: list[float] | None = None) -> None:
+        """A calibration board, which only the cameras see, on the `tool` or the `table`; without values it goes.
 
-        name: as `Board.parse` reads it. pose: position, m, and quaternion wxyz in that frame.
+        board: as `Board.parse` reads it. pose: position, m, and quaternion wxyz in that frame.
         """
-        if name is None:
+        if board is None:
             self._frames.view = replace(self._frames.view, board=None)
             return
         if on not in ("tool", "table"):
             raise UnknownDisturbance("Value 'on' must be 'tool' or 'table'.")
         try:
-            Board.parse(name)
+            Board.parse(str(board))
         except UnknownBoard as error:
             raise UnknownDisturbance(str(error)) from error
-        shown = ShownBoard(name, on, _pose("pose", pose))  # type: ignore[arg-type]
+        shown = ShownBoard(board, on, _pose("pose", pose))  # type: ignore[arg-type]
         self._frames.view = replace(self._frames.view, board=shown)
 
     def calm(self) -> None:

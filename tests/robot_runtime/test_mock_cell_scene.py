@@ -8,7 +8,7 @@ import pytest
 
 from contract.tasks import LIFT_CUBE
 from robot_runtime.cell import load_cell
-from robot_runtime.mock_cell import arrangements, looks, renders, scene
+from robot_runtime.mock_cell import looks, renders, scene
 
 
 @pytest.fixture(scope="module")
