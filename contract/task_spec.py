@@ -30,7 +30,8 @@ class Randomisation:
     object_sigma_share: what the tracker takes a fresh estimate's noise for, over what it is.
     cube_half_size_m: half the object's width between the fingers; its other sides scale along.
     second_half_size_m: the same of the second object; None for its nominal size.
-    push_impulse_ns: one horizontal knock to the object at a random tick, newton seconds; None for none.
+    push_impulse_ns: one horizontal knock to the object, newton seconds; None for none.
+    push_ticks: when; None for any tick.
     """
 
     cube_half_size_m: Range = Range(0.019, 0.021)
@@ -49,6 +50,7 @@ class Randomisation:
     object_sigma_share: Range = Range(0.5, 2.0)
     gripper_delay_ticks: Range = Range(0, 4)
     push_impulse_ns: Range | None = None
+    push_ticks: Range | None = None
     second_half_size_m: Range | None = None
 
 

@@ -39,7 +39,8 @@ _CUBE_ON_TABLE = TaskSpec(
 LIFT_CUBE = replace(
     _CUBE_ON_TABLE,
     press_stop_m=0.008,
-    randomisation=_randomised("cube", push_impulse_ns=Range(0.0, 0.04)),
+    # While the hand comes down: then a knock decides whether a finger lands on the cube.
+    randomisation=_randomised("cube", push_impulse_ns=Range(0.0, 0.08), push_ticks=Range(5, 35)),
 )
 
 PICK_CUBE = replace(

@@ -167,7 +167,8 @@ class ContractTask(BaseEnv):
             self._put(self.goal_marker, scenery.marked(goal, self.card.half_size_m[2]))
         strength = spec.randomisation.push_impulse_ns
         if self.randomise and strength is not None:
-            self._knock[env_idx], self._knock_at[env_idx] = starts.knock(strength, spec.horizon, count, self.device)
+            ticks = spec.randomisation.push_ticks or Range(1, spec.horizon - 1)
+            self._knock[env_idx], self._knock_at[env_idx] = starts.knock(strength, ticks, count, self.device)
 
     @property
     def controller(self) -> ImpedanceController:

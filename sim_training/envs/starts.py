@@ -11,7 +11,7 @@ from torch import Tensor
 
 from contract.poses import Pose, quat_from_yaw, yaw_of
 from contract.task_spec import Range, TaskSpec
-from sim_training.envs.estimate import sample
+from sim_training.envs.estimate import sample, sample_ticks
 from sim_training.envs.kinematics import turn_about_z
 
 if TYPE_CHECKING:
@@ -98,10 +98,10 @@ def goal(spec: TaskSpec, start: Tensor, rest: Tensor, distance: float) -> Tensor
     return torch.cat([place[:, :2], torch.maximum(place[:, 2], rest)[:, None]], -1)
 
 
-def knock(strength: Range, horizon: int, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def knock(strength: Range, ticks: Range, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """A horizontal impulse in any direction, newton seconds (n, 3), and its tick (n,)."""
     way = _along(2 * math.pi * torch.rand(count))
-    return way * sample(strength, count, device)[:, None], torch.randint(1, horizon, (count,))
+    return way * sample(strength, count, device)[:, None], sample_ticks(ticks, count, device)
 
 
 def _along(bearing: Tensor) -> Tensor:
