@@ -79,12 +79,14 @@ class Detector:
     """A YOLO network exported end to end (no suppression step left to do): of masks, or of keypoints."""
 
     def __init__(
-        self, folder: Path, min_score: float = 0.15, threads: int = 1, runtime: Runtime = DEFAULT_RUNTIME
+        self, folder: Path, min_score: float = 0.15, threads: int = 2, runtime: Runtime = DEFAULT_RUNTIME
     ) -> None:
         """Loads the weights of `folder`. Raises DetectorMissing or RuntimeMissing.
 
         min_score: low, because what is found must still pass as the object in size and place (pose_estimation).
-        One thread: on a machine that also runs a robot, a second one was measured to wait more than it works.
+        Two threads of OpenVINO are the fastest (docs/results/detector.json, from `bench.py detector`). Where the robot
+        needs every core: one of ONNX Runtime takes as long, and the least processor time. A second thread of ONNX
+        Runtime was measured to wait more than it works.
         """
         try:
             self._network = load_network(folder, runtime, threads)

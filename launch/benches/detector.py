@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,11 +44,11 @@ class Arguments:
 
     threads: tuple[int, ...] = (1, 2)
     """Of the network; each number is measured."""
-    frames: int = 20
+    frames: int = 12
     """Per runtime and round."""
     seconds: float = 3.0
     """Robot time the loop holds the arm still, per setting and round; 0 leaves the loop out."""
-    loop_rounds: int = 3
+    loop_rounds: int = 2
     """Rounds over all settings of the loop."""
     seed: int = 424242
     """Of the pictures."""
@@ -103,10 +104,13 @@ def frame_times(detectors: dict[Setting, Detector], pictures: list[Sample], fram
     processor_ms: dict[Setting, list[float]] = {setting: [] for setting in detectors}
     for index in range(ROUNDS + 1):
         for setting, detector in detectors.items():
-            began = time.process_time()
-            took = [one_frame(detector, pictures[k % len(pictures)]) for k in range(frames)]
+            detector.detect(pictures[0].rgb)  # threads are made at the first frame
+            with undisturbed():
+                began = time.process_time()
+                took = [one_frame(detector, pictures[k % len(pictures)]) for k in range(frames)]
+                spent = time.process_time() - began
             if index:  # the first round is for caches
-                processor_ms[setting].append(1e3 * (time.process_time() - began) / frames)
+                processor_ms[setting].append(1e3 * spent / frames)
                 rounds[setting].append(1e3 * float(np.median(took)))
     rows = {}
     for setting, values in rounds.items():
@@ -125,6 +129,24 @@ def _spread(what: str, values: Any) -> dict[str, float]:
         f"{what}lowest": float(min(values)),
         f"{what}highest": float(max(values)),
     }
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Where allowed, all threads in the real-time class: what else runs on the machine does not count then."""
+    threads = [int(thread.name) for thread in Path("/proc/self/task").iterdir()]
+
+    def put(policy: int, priority: int) -> None:
+        for thread in threads:
+            with contextlib.suppress(PermissionError, ProcessLookupError):
+                os.sched_setscheduler(thread, policy, os.sched_param(priority))
+
+    before = os.sched_getscheduler(0)
+    put(os.SCHED_RR, 1)
+    try:
+        yield
+    finally:
+        put(before, 0)
 
 
 def one_frame(detector: Detector, sample: Sample) -> float:
