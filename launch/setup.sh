@@ -132,7 +132,7 @@ warnings.filterwarnings("ignore")
 failed = []
 for module in (
     "torch", "mani_skill", "sapien", "franky", "franky_sim.mujoco_simulator", "pyrealsense2", "cv2", "ultralytics",
-    "onnxruntime", "pinocchio",
+    "onnxruntime", "openvino", "pinocchio",
 ):
     try:
         importlib.import_module(module)

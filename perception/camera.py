@@ -20,8 +20,30 @@ class CameraStalled(RuntimeError):
     """The camera has sent nothing for too long. Re-plug it and start again."""
 
 
-class CameraFrozen(RuntimeError):
+class RecordingEnded(CameraStalled):
+    """The recording has no more frames. Start again, or name a longer one."""
+
+
+class CameraFrozen(CameraStalled):
     """The camera sends the same picture again and again though the arm moves. Re-plug it and start again."""
+
+
+@dataclass(frozen=True)
+class CameraMode:
+    """Which camera, and what it is to send.
+
+    address: `usb` for the camera with that serial, `tcp://host:port` of a frame stream, `file:PATH.db3` of a recording.
+    width, height: of both pictures, pixels. rate_hz: pictures per second.
+    """
+
+    address: str
+    serial: str
+    width: int
+    height: int
+    rate_hz: int
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height} at {self.rate_hz} Hz"
 
 
 @dataclass(frozen=True)

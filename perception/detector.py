@@ -1,4 +1,4 @@
-"""Finds the object in a picture. Running needs ONNX Runtime alone; training is in perception/train_detector.py."""
+"""Finds objects in a picture. Running needs no torch; training is in perception/train_detector.py."""
 
 from __future__ import annotations
 
@@ -8,16 +8,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from perception.detector_runtimes import Runtime, load_network
+
 STRIDE_PX = 32
 """Sides of the network's input are multiples of this. Wide enough a border, too, to see objects at the edge whole."""
 PADDING_GREY = 114
 _MASK_LOGIT = 2.0
 """Prototypes are four times coarser than the picture and swell the mask: at 0 its area came out 1.16 times too large,
 at 2 1.04 times."""
+DEFAULT_RUNTIME: Runtime = "openvino"
 
 
 class DetectorMissing(FileNotFoundError):
     """There are no detector weights here. Run launch/train_detector.py."""
+
+
+class WrongNetwork(ValueError):
+    """The weights are of another kind of network than is asked for. Name the folder of the right one."""
 
 
 class PictureSizeMismatch(ValueError):
@@ -41,6 +48,20 @@ class Detection:
     mask: np.ndarray
 
 
+@dataclass(frozen=True)
+class KeypointDetection:
+    """One long object seen in a picture, by points on it.
+
+    score: 0..1. box_px: left, top, right, bottom. keypoints_px: x, y. Shape: (k, 2)
+    keypoint_scores: 0..1, how surely each is seen. Shape: (k,)
+    """
+
+    score: float
+    box_px: np.ndarray
+    keypoints_px: np.ndarray
+    keypoint_scores: np.ndarray
+
+
 def pad_to_stride(image: np.ndarray) -> np.ndarray:
     """A border all around, never a resize: a 40 mm cube is only 20 pixels wide. Masks get False, pictures grey."""
     (top, bottom), (left, right) = (border(side) for side in image.shape[:2])
@@ -55,49 +76,69 @@ def border(side: int) -> tuple[int, int]:
 
 
 class Detector:
-    """A YOLO segmentation network exported to ONNX end to end (no suppression step left to do)."""
+    """A YOLO network exported end to end (no suppression step left to do): of masks, or of keypoints."""
 
-    def __init__(self, folder: Path, min_score: float = 0.15, threads: int = 1) -> None:
-        """Loads `folder/detector.onnx`. Raises DetectorMissing.
+    def __init__(
+        self, folder: Path, min_score: float = 0.15, threads: int = 1, runtime: Runtime = DEFAULT_RUNTIME
+    ) -> None:
+        """Loads the weights of `folder`. Raises DetectorMissing or RuntimeMissing.
 
         min_score: low, because what is found must still pass as the object in size and place (pose_estimation).
         One thread: on a machine that also runs a robot, a second one was measured to wait more than it works.
         """
-        import onnxruntime
-
-        path = folder / "detector.onnx"
-        if not path.is_file():
-            raise DetectorMissing(f"There are no detector weights in {folder}; run launch/train_detector.py.")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        self._min_score = min_score
-        self._input_shape = tuple(self._session.get_inputs()[0].shape[2:])
+        try:
+            self._network = load_network(folder, runtime, threads)
+        except FileNotFoundError as error:
+            raise DetectorMissing(f"There are no detector weights {error}; run launch/train_detector.py.") from error
+        self._folder, self._min_score = folder, min_score
 
     def detect(self, rgb: np.ndarray) -> list[Detection]:
         """Objects in a picture, best first. Shape: (H, W, 3) uint8 of the size the network was exported for.
 
-        Raises PictureSizeMismatch.
+        Raises PictureSizeMismatch, or WrongNetwork if it finds keypoints.
         """
+        outputs, padded = self._run(rgb)
+        if len(outputs) != 2:
+            raise WrongNetwork(f"The network in {self._folder} finds keypoints, not masks; call detect_keypoints.")
+        rows, prototypes = outputs
+        return [self._detection(row, prototypes[0], rgb.shape[:2], padded) for row in self._sure(rows)]
+
+    def detect_keypoints(self, rgb: np.ndarray) -> list[KeypointDetection]:
+        """As `detect`, for a network of keypoints."""
+        outputs, _ = self._run(rgb)
+        if len(outputs) != 1:
+            raise WrongNetwork(f"The network in {self._folder} finds masks, not keypoints; call detect.")
+        corner = _corner(rgb.shape[:2])
+        found = []
+        for row in self._sure(outputs[0]):
+            points = row[6:].reshape(-1, 3)
+            box = row[:4] - np.tile(corner, 2)
+            found.append(KeypointDetection(float(row[4]), box, points[:, :2] - corner, points[:, 2].copy()))
+        return found
+
+    def _run(self, rgb: np.ndarray) -> tuple[list[np.ndarray], tuple[int, int]]:
+        """The network's outputs, and height and width of the padded picture they are of."""
         padded = pad_to_stride(rgb)
-        if padded.shape[:2] != self._input_shape:
+        shape = padded.shape[0], padded.shape[1]
+        wanted = self._network.input_shape
+        if wanted is not None and shape != wanted:
             raise PictureSizeMismatch(
                 f"Pictures are {rgb.shape[1]}x{rgb.shape[0]} pixels, the detector was trained for up to "
-                f"{self._input_shape[1]}x{self._input_shape[0]}; correct the cell file or run launch/train_detector.py."
+                f"{wanted[1]}x{wanted[0]}; correct the cell file or run launch/train_detector.py."
             )
         pixels = np.ascontiguousarray(padded.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
-        # rows (1, n, 6 + m): box in padded pixels, score, class, mask coefficients. prototypes: (1, m, H/4, W/4).
-        rows, prototypes = self._session.run(None, {"images": pixels})
-        rows = rows[0][rows[0, :, 4] >= self._min_score]
-        rows = rows[np.argsort(-rows[:, 4])]
-        return [self._detection(row, prototypes[0], rgb.shape[:2], padded.shape[:2]) for row in rows]
+        return self._network(pixels), shape
+
+    def _sure(self, rows: np.ndarray) -> np.ndarray:
+        """Rows good enough, best first: box in padded pixels, score, class, and mask coefficients or keypoints."""
+        kept = rows[0][rows[0, :, 4] >= self._min_score]
+        return kept[np.argsort(-kept[:, 4])]
 
     def _detection(
         self, row: np.ndarray, prototypes: np.ndarray, shape: tuple[int, int], padded: tuple[int, int]
     ) -> Detection:
         logits = cv2.resize(np.tensordot(row[6:], prototypes, 1), padded[::-1], interpolation=cv2.INTER_LINEAR)
-        (top, _), (left, _) = border(shape[0]), border(shape[1])
+        left, top = _corner(shape)
         logits = logits[top : top + shape[0], left : left + shape[1]]
         box = row[:4] - np.array([left, top, left, top], np.float32)
         low = np.floor(np.clip(box[:2], 0, None)).astype(int)
@@ -106,3 +147,8 @@ class Detector:
         window = np.s_[low[1] : high[1], low[0] : high[0]]
         mask[window] = logits[window] > _MASK_LOGIT
         return Detection(float(row[4]), box, mask)
+
+
+def _corner(shape: tuple[int, int]) -> np.ndarray:
+    """x and y, in the padded picture, of the picture's own corner."""
+    return np.array([border(shape[1])[0], border(shape[0])[0]])

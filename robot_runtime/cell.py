@@ -118,7 +118,8 @@ class Timing:
 class CameraSettings:
     """The one RGB-D camera.
 
-    address: `usb` for the RealSense with that serial, or `tcp://host:port` of a frame stream for a software device.
+    address: `usb` for the RealSense with that serial, `tcp://host:port` of a frame stream for a software device, or
+    `file:PATH.db3` of a recording.
     clock: whether hardware stamps are already `robot` time or need mapping from the `host` clock.
     T_base_camera: optical frame (x right, y down, z forward) to robot base, metres. Shape: (4, 4)
     """
@@ -313,8 +314,10 @@ def _check(cell: Cell) -> None:
         raise CellError("timing.stop_after_s must be longer than timing.hold_after_s.")
     if cell.bridge.command_port == cell.bridge.state_port:
         raise CellError("bridge.command_port and bridge.state_port must differ.")
-    if cell.camera.address != "usb" and not cell.camera.address.startswith("tcp://"):
-        raise CellError(f"camera.address is '{cell.camera.address}'; it must be 'usb' or 'tcp://host:port'.")
+    if cell.camera.address != "usb" and not cell.camera.address.startswith(("tcp://", "file:")):
+        raise CellError(
+            f"camera.address is '{cell.camera.address}'; it must be 'usb', 'tcp://host:port' or 'file:PATH.db3'."
+        )
     _check_rigid(cell.camera.T_base_camera)
 
 

@@ -24,8 +24,9 @@ MAY_IMPORT = {
 }
 
 DOORS = {
-    "ultralytics": ["perception/train_detector.py"],
-    "pyrealsense2": ["perception/realsense.py"],
+    "ultralytics": ["perception/train_detector.py", "perception/detector_runtimes.py"],
+    "openvino": ["perception/detector_runtimes.py"],
+    "pyrealsense2": ["perception/realsense/*"],
     "franky": ["robot_runtime/franka.py", "robot_runtime/gripper.py"],
     "mani_skill": ["sim_training/*"],
     "sapien": ["sim_training/*"],

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from perception.camera import CameraMissing, Frame, WrongCamera
+from perception.camera import CameraMissing, CameraStalled, Frame, WrongCamera
 from perception.realsense import RealSenseCamera, open_camera
 from preflight.finding import Finding, bad, failed, good
 from robot_runtime.cell import Cell
@@ -27,7 +27,7 @@ def camera(cell: Cell) -> Iterator[Finding]:
         with open_camera(eye.address, eye.serial, eye.width, eye.height, eye.rate_hz) as device:
             yield good("camera", f"{eye.serial} at {eye.address}, {eye.width}x{eye.height} at {eye.rate_hz} Hz")
             yield frames(cell, watch(device))
-    except (CameraMissing, WrongCamera) as error:
+    except (CameraMissing, CameraStalled, WrongCamera) as error:
         yield failed("camera", error)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -12,10 +14,10 @@ import pytest
 from contract import artifact
 from contract.poses import Pose
 from contract.tasks import LIFT_CUBE, TASKS
-from perception.camera import Camera, WrongCamera
+from perception.camera import CameraStalled, WrongCamera
 from perception.detector import Detector, weights_folder
 from perception.estimator import Estimator, EstimatorFailed
-from perception.realsense import open_camera
+from perception.realsense import RealSenseCamera, open_camera
 from robot_runtime.bridge_client import BridgeClient
 from robot_runtime.loop import NotAtStart, PolicyLoop, Tick
 from robot_runtime.motions import Mover, stay, towards
@@ -32,12 +34,17 @@ SEEN_WITHIN_S = LIFT_CUBE.max_object_age_s + 0.35
 """Age allowed, the newest frame's own age, and one tick."""
 
 
+UNPLUGGED_S = 5.0
+"""Wall time; longer than the camera's patience."""
+BLINK_S = 0.2
+
+
 @dataclass(frozen=True)
 class Sight:
     """Everything between the camera and the arm."""
 
     client: BridgeClient
-    camera: Camera
+    camera: RealSenseCamera
     estimator: Estimator
     runner: TrialRunner
 
@@ -104,6 +111,53 @@ def test_a_policy_that_sees_no_more_stops_the_arm(
         if kind != "unplugged":
             break  # the estimator has ended
     matrix.note(what, "the policy's program stops the arm", SEEN_WITHIN_S, reactions)
+
+
+def test_a_camera_that_was_unplugged_for_long_is_found_again(stage: Stage, sight: Sight, matrix: Matrix) -> None:
+    reactions = []
+    for seed in range(matrix.repeats):
+        restarts, recovered = sight.camera.recoveries.restarts, sight.camera.recoveries.recovered
+        trial, acted = disturbed(stage, sight, seed, lambda: stage.scoring.disturb("camera", kind="unplugged"))
+        assert re.search("last seen", str(trial.failure)), trial.failure
+        reactions.append(stage.seconds_until(lambda row: row.status.mode == "stopping", acted))
+        last = sight.camera.read_latest(60.0)
+        with pytest.raises(CameraStalled, match="re-plug"):
+            sight.camera.read_latest(0.5)
+        time.sleep(UNPLUGGED_S)
+        stage.scoring.calm()
+        first = sight.camera.wait_newer(sight.camera.read_latest(60.0).number, 10.0)
+        assert first is not None
+        assert first.stamp_s > last.stamp_s
+        assert sight.camera.recoveries.restarts > restarts
+        assert sight.camera.recoveries.recovered == recovered + 1
+        again, _ = disturbed(stage, sight, seed, lambda: 0.0)
+        assert stage.scoring.truth().success, again.failure
+    matrix.note(
+        "camera unplugged for 5 s", "stopped; the stream is restarted, the next trial lifts", SEEN_WITHIN_S, reactions
+    )
+
+
+def test_a_short_silence_of_the_camera_does_not_end_the_trial(stage: Stage, sight: Sight, matrix: Matrix) -> None:
+    plugging_in: list[threading.Thread] = []
+    for seed in range(matrix.repeats):
+        begun = stage.seen[-1].stamp
+
+        def blink() -> float:
+            acted = stage.scoring.disturb("camera", kind="unplugged")
+            plugging_in.append(threading.Thread(target=back, args=(acted,), daemon=True))
+            plugging_in[-1].start()
+            return acted
+
+        def back(acted: float) -> None:
+            stage.await_robot_time(acted + BLINK_S)
+            stage.scoring.calm()
+
+        trial, _ = disturbed(stage, sight, seed, blink)
+        plugging_in[-1].join()
+        assert trial.faults == 0
+        assert max(row.speed_m_s for row in stage.since(begun)) < 1.06 * stage.cell.limits.speed_m_s
+        assert stage.scoring.truth().success, trial.failure
+    matrix.note("camera unplugged for 0.2 s", "goes on with older estimates, within limits", 0.0, [0.0])
 
 
 def test_a_slow_camera_is_lived_with_or_stopped_for(stage: Stage, sight: Sight, matrix: Matrix) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import msgpack
 import numpy as np
@@ -26,12 +27,19 @@ def random_picture(number: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class FrameSender:
-    """Sends pictures as the mock cell's camera does: frame k is stamped 100 s + k / 15."""
+    """Sends pictures as the mock cell's camera does: frame k is stamped 100 s + k / 15.
+
+    changes: what the header of frame k has otherwise. silent: nothing is sent while it is set. damaged: rubbish is.
+    """
 
     def __init__(
-        self, picture: Callable[[int], tuple[np.ndarray, np.ndarray]] = random_picture, matrix: np.ndarray = K
+        self,
+        picture: Callable[[int], tuple[np.ndarray, np.ndarray]] = random_picture,
+        matrix: np.ndarray = K,
+        changes: Callable[[int], dict[str, Any]] = lambda number: {},
     ) -> None:
-        self._picture, self._K = picture, matrix
+        self._picture, self._K, self._changes = picture, matrix, changes
+        self.silent, self.damaged = threading.Event(), threading.Event()
         self._socket = zmq.Context.instance().socket(zmq.PUSH)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.SNDTIMEO, 300)
@@ -56,14 +64,17 @@ class FrameSender:
         header = {
             "frame": number, "stamp_s": 100 + number / RATE_HZ, "width": WIDTH, "height": HEIGHT,
             "fx": self._K[0, 0], "fy": self._K[1, 1], "cx": self._K[0, 2], "cy": self._K[1, 2],
-            "depth_scale_m": DEPTH_SCALE_M, "serial": SERIAL,
+            "depth_scale_m": DEPTH_SCALE_M, "serial": SERIAL, **self._changes(number),
         }  # fmt: skip
+        if self.damaged.is_set():
+            del header["stamp_s"]
         self._socket.send_multipart([msgpack.packb(header), rgb.tobytes(), depth.tobytes()])
 
     def _run(self, count: int) -> None:
         number = 1
         while number <= count and not self._stopping.is_set():
             with contextlib.suppress(zmq.Again):
-                self._send(number)
-                number += 1
+                if not self.silent.is_set():
+                    self._send(number)
+                    number += 1
                 time.sleep(0.03)

@@ -44,7 +44,7 @@ def scene(spec: TaskSpec) -> tuple[Pose, Outline | Points, Frame]:
     x = spec.half_size_m[0]
     points = np.array([[-x, 0, 0], [x, 0, 0]]) if spec.object_name == "peg" else hook_points_m(spec.half_size_m)
     depth_m = np.zeros_like(depth_m) if spec.object_name == "hook" else depth_m
-    return pose, Points(project(pose.apply(points), *to_px), np.ones(len(points))), frame(depth_m)
+    return pose, Points(project(pose.apply(points), *to_px) + 0.5, np.ones(len(points))), frame(depth_m)
 
 
 @pytest.mark.parametrize(

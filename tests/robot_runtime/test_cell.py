@@ -64,7 +64,7 @@ def test_an_unknown_key_is_an_error_that_names_the_nearest(tmp_path, path, neare
         (("robot", "model", "ur5"), "fr3, panda"),
         (("robot", "address", 5), "robot.address"),
         (("bridge", "state_port", MOCK["bridge"]["command_port"]), "must differ"),
-        (("camera", "address", "/dev/video0"), "'usb' or 'tcp://host:port'"),
+        (("camera", "address", "/dev/video0"), "'usb', 'tcp://host:port' or 'file:PATH.db3'"),
         (("camera", "T_base_camera", [[2, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]), "rigid transform"),
         (("camera", "T_base_camera", [[1, 0, 0, 900], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]), "not millimetres"),
         (("camera", "T_base_camera", [[1, 0, 0], [0, 1, 0], [0, 0, 1]]), "four rows"),
