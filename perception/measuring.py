@@ -19,6 +19,8 @@ from perception.tool_objects import measure_tool
 
 _LEAST_POINT_SCORE = 0.5
 """A point that is less surely seen is hidden."""
+_PIXEL_CENTRE_PX = 0.5
+"""A detector counts from the corner of the top left pixel, K from its centre."""
 _UPRIGHT_SIGMA_RAD = 0.05
 """How far what was measured as standing upright may lean."""
 
@@ -89,7 +91,7 @@ def _points(spec: TaskSpec, detection: Outlined | Pointed, count: int) -> np.nda
     if not isinstance(detection, Pointed) or len(detection.keypoints_px) != count:
         raise NotMeasurable(f"The '{spec.object_name}' is measured by {count} points; train its detector to find them.")
     is_seen = np.asarray(detection.keypoint_scores) >= _LEAST_POINT_SCORE
-    return np.where(is_seen[:, None], detection.keypoints_px, np.nan).astype(float)
+    return np.where(is_seen[:, None], detection.keypoints_px - _PIXEL_CENTRE_PX, np.nan).astype(float)
 
 
 def _in_dimensions(measured: Measurement, dimensions: int) -> Measurement:

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contract.tasks import LIFT_CUBE
+from contract.tasks import LIFT_CUBE, PEG_UPRIGHT
+from perception.camera import Frame
 from perception.detector import (
     Detector,
     DetectorMissing,
@@ -20,8 +21,9 @@ from perception.detector import (
     weights_folder,
 )
 from perception.detector_runtimes import KINDS, Runtime, RuntimeMissing
+from perception.measuring import measure
 from perception.pose_estimation import measure_cube
-from perception.synthetic_data import Labelled, polygon, random_crop
+from perception.synthetic_data import Labelled, labelled, polygon, random_crop
 from robot_runtime.mock_cell.renders import render_samples
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,6 +46,27 @@ def test_the_shipped_detector_finds_the_cube_in_pictures_it_has_never_seen() -> 
     assert len(distances) >= 15
     assert np.median(overlaps) > 0.8
     assert np.median(distances) < 0.0025
+
+
+def test_the_shipped_detector_of_pegs_finds_their_ends_well_enough_to_measure_them() -> None:
+    detector = Detector(weights_folder(PEG_UPRIGHT.name))
+    angles, seen = [], 0
+    for sample in render_samples(30, seed=990_001, spec=PEG_UPRIGHT):
+        truth = labelled(sample, PEG_UPRIGHT.half_size_m[0])
+        if truth.ends_px is None or not np.isfinite(truth.ends_px).all() or sample.mask.sum() < 3 * UNHIDDEN_PX:
+            continue
+        seen += 1
+        found = detector.detect_keypoints(sample.rgb)
+        if not found:
+            continue
+        frame = Frame(sample.rgb, sample.depth_m, sample.K, 1, 0.0, "robot", 0.0)
+        measured = measure(PEG_UPRIGHT, found[0], frame, sample.T_base_camera)
+        if measured is not None:
+            axis = sample.pose_base_object.matrix()[:3, 0]
+            angles.append(np.arccos(min(1.0, abs(axis @ measured.axis))))
+    assert seen >= 15
+    assert len(angles) >= 0.8 * seen
+    assert np.median(angles) < np.deg2rad(3.0)
 
 
 def test_all_runtimes_find_the_same_masks() -> None:
@@ -164,7 +187,8 @@ def test_a_crop_usually_holds_the_whole_cube() -> None:
     assert np.mean(np.equal(seen, mask.sum())) > 0.85
 
 
+@pytest.mark.parametrize("task", [LIFT_CUBE.name, PEG_UPRIGHT.name])
 @pytest.mark.parametrize("name", ["card.json", "detector.onnx", "detector.pt"])
-def test_shipped_weights_name_no_folder_of_the_machine_that_made_them(name: str) -> None:
-    content = (weights_folder(LIFT_CUBE.name) / name).read_bytes()
+def test_shipped_weights_name_no_folder_of_the_machine_that_made_them(task: str, name: str) -> None:
+    content = (weights_folder(task) / name).read_bytes()
     assert not re.findall(rb"/(?:home|root|work|tmp|Users|mnt|opt)/[\w./-]+", content)
