@@ -336,7 +336,9 @@ def check_intrinsics(samples: Sequence[Sample], solved: HandEye, K: np.ndarray) 
     return IntrinsicsCheck(change, sigma, 3 * sigma + INTRINSICS_OFF * K[0, 0])
 
 
-def disagreement_mm(solved_reference_camera: Pose, other_board: Pose, sample: Sample, K: np.ndarray, mount: Mount) -> float:
+def disagreement_mm(
+    solved_reference_camera: Pose, other_board: Pose, sample: Sample, K: np.ndarray, mount: Mount
+) -> float:
     """How far from where it should be the board seems to the camera, RMS over its corners. Raises BoardError."""
     A = sample.pose_base_tcp if mount == "fixed" else sample.pose_base_tcp.inverse()
     expected = solved_reference_camera.inverse() @ A @ other_board

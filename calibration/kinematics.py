@@ -50,9 +50,7 @@ def joints_for(target: Pose, q_near: np.ndarray, q_low: np.ndarray, q_high: np.n
     for _ in range(_STEPS):
         frames = _links(q)
         here, J = Pose.from_matrix(frames[-1]), _jacobian(frames)
-        error = np.concatenate(
-            [target.position - here.position, rotation_between(here.quaternion, target.quaternion)]
-        )
+        error = np.concatenate([target.position - here.position, rotation_between(here.quaternion, target.quaternion)])
         if np.linalg.norm(error) < 1e-4:
             return q
         inverse = J.T @ np.linalg.inv(J @ J.T + _DAMPING * np.eye(6))

@@ -96,7 +96,9 @@ class SampleFolder:
                 number, Sample(pose, view), content["stamp_s"], rgb[..., ::-1], depth.astype(np.float32) * _DEPTH_UNIT_M
             )
         except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BrokenSample(f"{name}.json or its pictures cannot be read ({error}): remove them, run again.") from error
+            raise BrokenSample(
+                f"{name}.json or its pictures cannot be read ({error}): remove them, run again."
+            ) from error
 
     def all(self) -> Iterator[Taken]:
         """In the order of the tour. Raises BrokenSample."""

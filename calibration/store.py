@@ -97,7 +97,9 @@ def made(
     delay_s: float | None,
 ) -> Calibration:
     """Of now, by these versions. mode: width, height, rate."""
-    versions = {name: version(name) for name in ("numpy", "scipy", "opencv-python")} | {"python": platform.python_version()}
+    versions = {name: version(name) for name in ("numpy", "scipy", "opencv-python")} | {
+        "python": platform.python_version()
+    }
     return Calibration(
         mount=solved.mount, serial=serial, width=mode[0], height=mode[1], rate_hz=mode[2], board=board,
         T_reference_camera=solved.T_reference_camera, T_other_board=solved.T_other_board,

@@ -81,9 +81,7 @@ def first_looks(mount: Mount, board: Board, room: Room) -> list[tuple[Pose, np.n
     middle = np.clip([0.5, 0.0], low[:2] + 0.05, high[:2] - 0.05)
     if mount == "fixed":
         height = min(low[2] + CLEAR_M + GRIP_M + board.plate_m[1] + 0.06, high[2] - 0.01)
-        wanted = [
-            _facing(middle, height, np.deg2rad(yaw), board) for yaw in (0, 45, -45, 90, -90, 135, -135)
-        ]
+        wanted = [_facing(middle, height, np.deg2rad(yaw), board) for yaw in (0, 45, -45, 90, -90, 135, -135)]
     else:
         down = np.array([0.0, 1.0, 0.0, 0.0])
         height = min(low[2] + 0.36, high[2] - 0.01)

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import _mock_board
 import numpy as np
 
-import _mock_board
 import _terminal
 from calibration import hand_eye, store
 from calibration.board import Board, BoardError

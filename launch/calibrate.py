@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import _mock_board
 import tyro
 
-import _mock_board
 import _running
 import _terminal
 from calibration import hand_eye, store
@@ -110,7 +110,9 @@ def run(arguments: Arguments) -> dict[str, Any]:
         _terminal.checked("robot", f"{cell.robot.model} at {cell.robot.address}, {client.status().mode}")
         if known is not None:
             off_mm = calibrating.check(client, camera, task, known, _terminal.say)
-            _terminal.say(f"\n  The board is seen {off_mm:.1f} mm from where {arguments.check} puts it: it still holds.")
+            _terminal.say(
+                f"\n  The board is seen {off_mm:.1f} mm from where {arguments.check} puts it: it still holds."
+            )
             return {"disagreement_mm": off_mm}
         assert arguments.out is not None
         found = calibrating.calibrate(client, camera, task, _terminal.say)
@@ -136,8 +138,14 @@ def conclude(found: store.Calibration, task: calibrating.Task, out: Path) -> dic
     pictures = draw(found, task, out)
     position = ", ".join(f"{x:.4f}" for x in found.T_reference_camera.position)
     used, delay = sum(found.agrees), "not measured" if found.delay_s is None else f"{1e3 * found.delay_s:.0f} ms"
-    table = "not seen" if found.table is None else f"{1e3 * found.table.height_m:+.1f} mm, rms {1e3 * found.table.rms_m:.1f}"
-    lens = "fit" if found.intrinsics.ok else f"are off by {found.intrinsics.change_px.round(1).tolist()} px (fx fy cx cy)"
+    table = (
+        "not seen"
+        if found.table is None
+        else f"{1e3 * found.table.height_m:+.1f} mm, rms {1e3 * found.table.rms_m:.1f}"
+    )
+    lens = (
+        "fit" if found.intrinsics.ok else f"are off by {found.intrinsics.change_px.round(1).tolist()} px (fx fy cx cy)"
+    )
     print(
         f"\n  camera at {position} m in the {'base' if task.mount == 'fixed' else 'tool'} frame"
         f"\n  held-out error {found.held_out_mm:.2f} mm, {found.held_out_px:.2f} px; {used} of {len(found.agrees)} samples agree"
@@ -162,7 +170,9 @@ def main() -> int:
         if arguments.print_board is not None:
             board = Board.parse(arguments.board)
             page = board.print_pdf(arguments.print_board)
-            print(f"{arguments.print_board}: {board} on {page}. Print at 100 %, check the 100 mm line, glue it on a flat plate.")
+            print(
+                f"{arguments.print_board}: {board} on {page}. Print at 100 %, check the 100 mm line, glue it on a flat plate."
+            )
             return 0
         check_arguments(arguments)
         figures = run(arguments) | {"wall_s": round(time.monotonic() - began_s, 1)}

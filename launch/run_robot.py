@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import _calibrated
 import numpy as np
 import tyro
 
-import _calibrated
 import _judges
 import _running
 import _terminal

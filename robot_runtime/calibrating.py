@@ -307,7 +307,8 @@ def evaluate(
     cloud = []
     for one in taken:
         reference = Pose(np.zeros(3), np.array([1.0, 0, 0, 0])) if task.mount == "fixed" else one.sample.pose_base_tcp
-        cloud.append(surroundings.points_in_base(one.depth_m, K, reference @ solved.T_reference_camera))
+        depth_m = surroundings.without_board(one.depth_m, one.sample.view.corners_px)
+        cloud.append(surroundings.points_in_base(depth_m, K, reference @ solved.T_reference_camera))
     table = surroundings.table_plane(np.concatenate(cloud), task.cell.workspace)
     intrinsics = check_intrinsics(samples, solved, K)
     return store.made(solved, serial, mode, str(task.board), intrinsics, table, delay_s)

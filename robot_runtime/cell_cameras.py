@@ -92,9 +92,7 @@ def check_cameras(fixed: CameraSettings, wrist: WristCameraSettings | None) -> N
         return
     _check(wrist, "wrist_camera", "T_tcp_camera", wrist.T_tcp_camera)
     if fixed.serial == wrist.serial:
-        raise CellError(
-            f"camera and wrist_camera both have serial {fixed.serial}: give each the serial printed on it."
-        )
+        raise CellError(f"camera and wrist_camera both have serial {fixed.serial}: give each the serial printed on it.")
     if fixed.address == wrist.address != "usb":
         raise CellError(f"camera and wrist_camera both have address {fixed.address}: give each its own.")
 

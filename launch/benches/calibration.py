@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import _mock_board
 import numpy as np
 
-import _mock_board
 import _running
 from calibration import hand_eye
 from calibration.board import Board, BoardError
