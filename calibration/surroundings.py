@@ -28,7 +28,10 @@ class NoDepth(RuntimeError):
 
 @dataclass(frozen=True)
 class Table:
-    """The plane normal · p = offset_m in the base frame; rms_m: of the points on it. height_m: at the workspace's middle."""
+    """The plane normal · p = offset_m in the base frame; height_m: of it at the workspace's middle.
+
+    rms_m: of the points on it.
+    """
 
     normal: tuple[float, float, float]
     offset_m: float

@@ -1,4 +1,4 @@
-"""What a calibration looks like: residuals of every sample, and where the board was expected beside where it was seen."""
+"""What a calibration looks like: residuals of every sample, and the board where expected beside where seen."""
 
 from __future__ import annotations
 

@@ -148,7 +148,8 @@ def conclude(found: store.Calibration, task: calibrating.Task, out: Path) -> dic
     )
     print(
         f"\n  camera at {position} m in the {'base' if task.mount == 'fixed' else 'tool'} frame"
-        f"\n  held-out error {found.held_out_mm:.2f} mm, {found.held_out_px:.2f} px; {used} of {len(found.agrees)} samples agree"
+        f"\n  held-out error {found.held_out_mm:.2f} mm, {found.held_out_px:.2f} px;"
+        f" {used} of {len(found.agrees)} samples agree"
         f"\n  position known to {found.sigma_mm:.2f} mm (standard deviation); its intrinsics {lens}"
         f"\n  table at {table}; camera delay {delay}"
         f"\n  written to {out}; pictures {', '.join(str(picture) for picture in pictures)}"
@@ -171,7 +172,7 @@ def main() -> int:
             board = Board.parse(arguments.board)
             page = board.print_pdf(arguments.print_board)
             print(
-                f"{arguments.print_board}: {board} on {page}. Print at 100 %, check the 100 mm line, glue it on a flat plate."
+                f"{arguments.print_board}: {board} on {page}. Print at 100 %, check the 100 mm line, glue it on a plate."
             )
             return 0
         check_arguments(arguments)

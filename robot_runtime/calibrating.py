@@ -1,4 +1,4 @@
-"""The arm collects what a calibration needs: drives a tour, waits for rest, looks for the board, and keeps every sample."""
+"""The arm collects what a calibration needs: it drives a tour, rests, looks for the board, and keeps every sample."""
 
 from __future__ import annotations
 

@@ -189,8 +189,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     held = [row["ours"]["held_out_px"] for row in rows if "held_out_px" in row["ours"]]
     true = [row["ours"]["mm"] for row in rows if "held_out_px" in row["ours"]]
     if len(true) > 2:
-        ranks = [np.argsort(np.argsort(values)) for values in (held, true)]
-        figures["held_out_rank_correlation"] = float(np.corrcoef(*ranks)[0, 1])
+        figures["held_out_rank_correlation"] = float(spearmanr(held, true).statistic)
     walls = [row["wall_s"] for row in rows if row["wall_s"] is not None]
     figures["wall_s_median"] = float(np.median(walls)) if walls else None
     return figures

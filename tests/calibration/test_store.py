@@ -1,4 +1,4 @@
-"""A calibration file is read back as written, and refused wherever it does not belong. Samples survive interruptions."""
+"""A calibration file is read back as written, and refused where it does not belong. Samples survive interruptions."""
 
 from __future__ import annotations
 
