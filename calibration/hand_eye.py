@@ -197,9 +197,8 @@ def closed_form(A: np.ndarray, C: np.ndarray, method: int) -> np.ndarray | None:
     """OpenCV's T_reference_camera of A and T_camera_board, (N, 4, 4) each; None where it gives no transform."""
     G = np.linalg.inv(A)
     try:
-        R, t = cv2.calibrateHandEye(
-            list(G[:, :3, :3]), list(G[:, :3, 3]), list(C[:, :3, :3]), list(C[:, :3, 3]), method=method
-        )
+        tool, board = (list(G[:, :3, :3]), list(G[:, :3, 3])), (list(C[:, :3, :3]), list(C[:, :3, 3]))
+        R, t = cv2.calibrateHandEye(*tool, *board, method=method)
     except cv2.error:
         return None
     if R is None or not np.isfinite(R).all() or not np.isfinite(t).all() or abs(np.linalg.det(R) - 1.0) > 1e-2:

@@ -171,9 +171,7 @@ def main() -> int:
         if arguments.print_board is not None:
             board = Board.parse(arguments.board)
             page = board.print_pdf(arguments.print_board)
-            print(
-                f"{arguments.print_board}: {board} on {page}. Print at 100 %, check the 100 mm line, glue it on a plate."
-            )
+            print(f"{arguments.print_board}: {board} on {page}. Print at 100 %, check the 100 mm line, glue it flat.")
             return 0
         check_arguments(arguments)
         figures = run(arguments) | {"wall_s": round(time.monotonic() - began_s, 1)}

@@ -15,6 +15,7 @@ from typing import Any
 
 import _mock_board
 import numpy as np
+from scipy.stats import spearmanr
 
 import _running
 from calibration import hand_eye
