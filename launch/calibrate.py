@@ -66,6 +66,8 @@ class Arguments:
     """Kind, columns x rows, millimetres from square to square, millimetres of a tag."""
     samples: int = POSES
     """Poses to drive to, 15 to 25."""
+    refine_intrinsics: bool = False
+    """Find fx, fy, cx and cy anew, too; the check tells whether that is needed."""
     print_board: Path | None = None
     """Only write the board to this PDF, to scale."""
     check: Path | None = None
@@ -95,7 +97,9 @@ def run(arguments: Arguments) -> dict[str, Any]:
     eye = calibrating.eye_of(cell, arguments.mount)
     target = arguments.check or arguments.out
     assert target is not None
-    task = calibrating.Task(cell, arguments.mount, board, folder_of(target), arguments.samples, arguments.seed)
+    task = calibrating.Task(
+        cell, arguments.mount, board, folder_of(target), arguments.samples, arguments.seed, arguments.refine_intrinsics
+    )
     known = None
     if arguments.check is not None:
         known = store.load(arguments.check, arguments.mount, eye.serial, eye.width, eye.height)

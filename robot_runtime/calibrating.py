@@ -50,7 +50,10 @@ class NoSuchCamera(RuntimeError):
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be calibrated, and how. T_tcp_camera: of a wrist camera, roughly."""
+    """What is to be calibrated, and how: the camera of that mount, by so many poses; seed: of the tour.
+
+    refine_intrinsics: fx, fy, cx and cy are unknowns, too.
+    """
 
     cell: Cell
     mount: Mount
@@ -58,6 +61,7 @@ class Task:
     folder: Path
     poses: int = tour.POSES
     seed: int = 0
+    refine_intrinsics: bool = False
 
     @property
     def header(self) -> dict[str, Any]:
@@ -301,7 +305,7 @@ def evaluate(
 ) -> store.Calibration:
     """The calibration that these samples make. motion: stamps and tool poses while the looks were taken."""
     samples = [one.sample for one in taken]
-    solved = solve(samples, K, task.mount)
+    solved = solve(samples, K, task.mount, task.refine_intrinsics)
     stamps, poses = motion
     delay_s = camera_delay(looks, stamps, poses, solved) if len(stamps) > 10 else None
     cloud = []
