@@ -8,7 +8,7 @@ import numpy as np
 
 from calibration.samples import SampleFolder, Taken
 from calibration.store import Calibration
-from robot_runtime.calibrating import Task
+from robot_runtime.calibration_task import Task
 
 _SHOWN = 6
 

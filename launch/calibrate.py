@@ -34,6 +34,7 @@ from perception.camera import CameraMissing, CameraStalled, WrongCamera
 from perception.realsense import open_camera
 from robot_runtime import calibrating
 from robot_runtime.bridge_client import BridgeClient, BridgeFaulted, BridgeLost, BridgeRefused
+from robot_runtime.calibration_task import NoSuchCamera, Task, eye_of
 from robot_runtime.cell import Cell, CellError, load_cell
 from robot_runtime.mock_cell.cell_process import MockCell, MockCellAddresses, MockCellFailed, PortInUse
 from robot_runtime.mock_cell.scoring import ScoringClient, ScoringUnreachable
@@ -48,7 +49,7 @@ EXPECTED = (
     CellError, _running.CellBusy, _running.BridgeDidNotStart, MockCellFailed, PortInUse, ScoringUnreachable,
     KeysUnusable, WireError, BridgeLost, BridgeRefused, BridgeFaulted, CameraMissing, CameraStalled, WrongCamera,
     BoardError, UnknownBoard, NoTour, NoDepth, OtherCollection, BrokenSample, hand_eye.CalibrationFailed,
-    store.CalibrationError, calibrating.CameraMoved, calibrating.NoSuchCamera, WrongArgument,
+    store.CalibrationError, calibrating.CameraMoved, NoSuchCamera, WrongArgument,
 )  # fmt: skip
 
 
@@ -94,10 +95,10 @@ def folder_of(out: Path) -> Path:
 def run(arguments: Arguments) -> dict[str, Any]:
     """Calibrate or check; the figures. Raises one of EXPECTED."""
     cell, board = load_cell(arguments.cell), Board.parse(arguments.board)
-    eye = calibrating.eye_of(cell, arguments.mount)
+    eye = eye_of(cell, arguments.mount)
     target = arguments.check or arguments.out
     assert target is not None
-    task = calibrating.Task(
+    task = Task(
         cell, arguments.mount, board, folder_of(target), arguments.samples, arguments.seed, arguments.refine_intrinsics
     )
     known = None
@@ -124,7 +125,7 @@ def run(arguments: Arguments) -> dict[str, Any]:
     return conclude(found, task, arguments.out)
 
 
-def start_mock(stack: contextlib.ExitStack, cell: Cell, task: calibrating.Task) -> None:
+def start_mock(stack: contextlib.ExitStack, cell: Cell, task: Task) -> None:
     """A mock cell, if it is one, with the board in place."""
     if cell.mock is None:
         return
@@ -135,7 +136,7 @@ def start_mock(stack: contextlib.ExitStack, cell: Cell, task: calibrating.Task) 
     _terminal.checked("mock cell", f"robot {addresses.robot}, board {task.board}")
 
 
-def conclude(found: store.Calibration, task: calibrating.Task, out: Path) -> dict[str, Any]:
+def conclude(found: store.Calibration, task: Task, out: Path) -> dict[str, Any]:
     """Say what was found, draw it; the figures. Raises store.InaccurateCalibration."""
     from _calibration_pictures import draw
 

@@ -18,7 +18,8 @@ from contract.poses import Pose, quat_from_axis_angle, rotation_between
 from perception.camera import CameraStalled, WrongCamera
 from perception.realsense import RealSenseCamera, open_camera
 from robot_runtime import calibrating
-from robot_runtime.calibrating import CameraMoved, Task, calibrate
+from robot_runtime.calibrating import CameraMoved, calibrate
+from robot_runtime.calibration_task import Task
 from robot_runtime.mock_cell import scene
 
 from .conftest import WholeCell
