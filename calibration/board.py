@@ -1,4 +1,4 @@
-"""Flat boards that a camera can measure itself by: ChArUco, and a grid of AprilTags. Find them, draw them, print them."""
+"""Flat boards that a camera can measure itself by, ChArUco and grids of AprilTags: found, drawn, printed."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class BoardView:
 
 @dataclass(frozen=True)
 class Board:
-    """columns × rows of squares, or of tags; square_m: edge of a square, or from tag to tag; marker_m: edge of a tag."""
+    """columns × rows of squares, or of tags. square_m: a square's edge, or from tag to tag. marker_m: a tag's edge."""
 
     kind: Literal["charuco", "apriltag"] = "apriltag"
     columns: int = 4

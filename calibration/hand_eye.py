@@ -1,8 +1,8 @@
 """Where the camera is, from pictures of a board at many tool poses: closed form inside RANSAC, then bundle adjustment.
 
 One equation for both mounts: T_camera_board = T_reference_camera⁻¹ · A · T_other_board. Of a fixed camera the reference
-is the base, A is T_base_tcp, and the board is on the tool; of a wrist camera the reference is the tool, A is T_tcp_base,
-and the board lies in the base frame.
+is the base, A is T_base_tcp, and the board is on the tool; of a wrist camera the reference is the tool, A is
+T_tcp_base, and the board lies in the base frame.
 """
 
 from __future__ import annotations
@@ -197,7 +197,8 @@ def closed_form(A: np.ndarray, C: np.ndarray, method: int) -> np.ndarray | None:
     """OpenCV's T_reference_camera of A and T_camera_board, (N, 4, 4) each; None where it gives no transform."""
     G = np.linalg.inv(A)
     try:
-        R, t = cv2.calibrateHandEye(G[:, :3, :3], G[:, :3, 3], C[:, :3, :3], C[:, :3, 3], method=method)
+        tool, board = (list(G[:, :3, :3]), list(G[:, :3, 3])), (list(C[:, :3, :3]), list(C[:, :3, 3]))
+        R, t = cv2.calibrateHandEye(*tool, *board, method=method)
     except cv2.error:
         return None
     if R is None or not np.isfinite(R).all() or not np.isfinite(t).all() or abs(np.linalg.det(R) - 1.0) > 1e-2:

@@ -1,4 +1,4 @@
-"""Where the tool of a Panda or FR3 is for given joints, and which joints bring it somewhere: to plan with, not to move."""
+"""Where the tool of a Panda or FR3 is for given joints, and which joints bring it somewhere: to plan with."""
 
 from __future__ import annotations
 

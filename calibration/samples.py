@@ -89,6 +89,8 @@ class SampleFolder:
             content = json.loads(name.with_suffix(".json").read_text())
             rgb = cv2.imread(str(name.with_suffix(".png")))
             depth = cv2.imread(f"{name}_depth.png", cv2.IMREAD_UNCHANGED)
+            if rgb is None or depth is None:
+                raise ValueError("a picture is missing")
             pose = Pose(np.array(content["position"]), np.array(content["quaternion"]))
             parts = (np.array(content[key]) for key in ("ids", "corners_px", "points"))
             view = BoardView(*parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from calibration.hand_eye import HandEye
@@ -27,7 +28,10 @@ class NoDepth(RuntimeError):
 
 @dataclass(frozen=True)
 class Table:
-    """The plane normal · p = offset_m in the base frame; rms_m: of the points on it. height_m: at the workspace's middle."""
+    """The plane normal · p = offset_m in the base frame; height_m: of it at the workspace's middle.
+
+    rms_m: of the points on it.
+    """
 
     normal: tuple[float, float, float]
     offset_m: float
@@ -59,6 +63,15 @@ def points_in_base(depth_m: np.ndarray, K: np.ndarray, T_base_camera: Pose, stri
     known = z > 0
     rays = np.stack([(u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1], np.ones_like(u)], axis=-1)
     return np.asarray(T_base_camera.apply((rays * z[..., None])[known]))
+
+
+def without_board(depth_m: np.ndarray, corners_px: np.ndarray) -> np.ndarray:
+    """The depth image with nothing where the board is, which is no table. Shapes: (H, W), (N, 2)"""
+    middle = corners_px.mean(axis=0)
+    hull = cv2.convexHull((middle + 1.4 * (corners_px - middle)).astype(np.float32).reshape(-1, 1, 2))
+    left = depth_m.copy()
+    cv2.fillConvexPoly(left, np.round(hull).astype(np.int32), 0.0)
+    return left
 
 
 def table_plane(points_base: np.ndarray, workspace: Workspace) -> Table | None:

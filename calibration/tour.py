@@ -1,4 +1,4 @@
-"""Where the arm goes to be looked at, or to look: tool poses with turns about all axes, each checked before it is driven."""
+"""Where the arm goes to show the board, or to look at it: tool poses with turns about all axes, each checked."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def held_board(board: Board) -> Pose:
 
 
 def wrist_mount() -> Pose:
-    """T_tcp_camera of a camera before the hand that looks along the fingers, where the cell file says nothing better."""
+    """T_tcp_camera of a camera before the hand that looks along the fingers, for want of anything better."""
     T = np.eye(4)
     T[:3, :3] = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     T[:3, 3] = (0.07, 0.0, -0.07)
@@ -236,7 +236,7 @@ def seconds_between(a: Pose, b: Pose) -> float:
 
 def _ordered(poses: list[Pose], first: Pose, eye: Eye, board: Board, room: Room) -> list[Pose]:
     """Always the nearest next; a way that would lead board or hand too low is no way. Drops what none leads to."""
-    here, left, order = first, list(poses), []
+    here, left, order = first, list(poses), list[Pose]()
     while left:
         ways = [pose for pose in left if not order or way_clear(here, pose, eye, board, room)]
         if not ways:

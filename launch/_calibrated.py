@@ -20,6 +20,7 @@ from contract.poses import Pose, rotation_between
 from perception.camera import Camera
 from robot_runtime import calibrating
 from robot_runtime.bridge_client import BridgeClient
+from robot_runtime.calibration_task import Task
 from robot_runtime.cell import Cell
 from robot_runtime.mock_cell import scene
 from robot_runtime.mock_cell.scoring import ScoringClient
@@ -50,7 +51,7 @@ def board_in_place(cell: Cell, board: Board, seed: int) -> Iterator[None]:
 def fixed_camera(client: BridgeClient, camera: Camera, cell: Cell, seed: int) -> tuple[Pose, dict[str, Any]]:
     """T_base_camera as calibrated now, and the report's figures. Raises one of FAILURES and what stops the arm."""
     name = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    task = calibrating.Task(cell, "fixed", Board(), RUNS / f"{name}_samples", seed=seed)
+    task = Task(cell, "fixed", Board(), RUNS / f"{name}_samples", seed=seed)
     with board_in_place(cell, task.board, seed):
         found = calibrating.calibrate(client, camera, task, _terminal.live)
     store.save(RUNS / f"{name}.yaml", found)

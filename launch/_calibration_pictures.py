@@ -1,4 +1,4 @@
-"""What a calibration looks like: residuals of every sample, and where the board was expected beside where it was seen."""
+"""What a calibration looks like: residuals of every sample, and the board where expected beside where seen."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from calibration.samples import SampleFolder, Taken
 from calibration.store import Calibration
-from robot_runtime.calibrating import Task
+from robot_runtime.calibration_task import Task
 
 _SHOWN = 6
 

@@ -34,6 +34,7 @@ from perception.camera import CameraMissing, CameraStalled, WrongCamera
 from perception.realsense import open_camera
 from robot_runtime import calibrating
 from robot_runtime.bridge_client import BridgeClient, BridgeFaulted, BridgeLost, BridgeRefused
+from robot_runtime.calibration_task import NoSuchCamera, Task, eye_of
 from robot_runtime.cell import Cell, CellError, load_cell
 from robot_runtime.mock_cell.cell_process import MockCell, MockCellAddresses, MockCellFailed, PortInUse
 from robot_runtime.mock_cell.scoring import ScoringClient, ScoringUnreachable
@@ -48,7 +49,7 @@ EXPECTED = (
     CellError, _running.CellBusy, _running.BridgeDidNotStart, MockCellFailed, PortInUse, ScoringUnreachable,
     KeysUnusable, WireError, BridgeLost, BridgeRefused, BridgeFaulted, CameraMissing, CameraStalled, WrongCamera,
     BoardError, UnknownBoard, NoTour, NoDepth, OtherCollection, BrokenSample, hand_eye.CalibrationFailed,
-    store.CalibrationError, calibrating.CameraMoved, calibrating.NoSuchCamera, WrongArgument,
+    store.CalibrationError, calibrating.CameraMoved, NoSuchCamera, WrongArgument,
 )  # fmt: skip
 
 
@@ -66,6 +67,8 @@ class Arguments:
     """Kind, columns x rows, millimetres from square to square, millimetres of a tag."""
     samples: int = POSES
     """Poses to drive to, 15 to 25."""
+    refine_intrinsics: bool = False
+    """Find fx, fy, cx and cy anew, too; the check tells whether that is needed."""
     print_board: Path | None = None
     """Only write the board to this PDF, to scale."""
     check: Path | None = None
@@ -92,10 +95,12 @@ def folder_of(out: Path) -> Path:
 def run(arguments: Arguments) -> dict[str, Any]:
     """Calibrate or check; the figures. Raises one of EXPECTED."""
     cell, board = load_cell(arguments.cell), Board.parse(arguments.board)
-    eye = calibrating.eye_of(cell, arguments.mount)
+    eye = eye_of(cell, arguments.mount)
     target = arguments.check or arguments.out
     assert target is not None
-    task = calibrating.Task(cell, arguments.mount, board, folder_of(target), arguments.samples, arguments.seed)
+    task = Task(
+        cell, arguments.mount, board, folder_of(target), arguments.samples, arguments.seed, arguments.refine_intrinsics
+    )
     known = None
     if arguments.check is not None:
         known = store.load(arguments.check, arguments.mount, eye.serial, eye.width, eye.height)
@@ -120,7 +125,7 @@ def run(arguments: Arguments) -> dict[str, Any]:
     return conclude(found, task, arguments.out)
 
 
-def start_mock(stack: contextlib.ExitStack, cell: Cell, task: calibrating.Task) -> None:
+def start_mock(stack: contextlib.ExitStack, cell: Cell, task: Task) -> None:
     """A mock cell, if it is one, with the board in place."""
     if cell.mock is None:
         return
@@ -131,7 +136,7 @@ def start_mock(stack: contextlib.ExitStack, cell: Cell, task: calibrating.Task) 
     _terminal.checked("mock cell", f"robot {addresses.robot}, board {task.board}")
 
 
-def conclude(found: store.Calibration, task: calibrating.Task, out: Path) -> dict[str, Any]:
+def conclude(found: store.Calibration, task: Task, out: Path) -> dict[str, Any]:
     """Say what was found, draw it; the figures. Raises store.InaccurateCalibration."""
     from _calibration_pictures import draw
 
@@ -148,7 +153,8 @@ def conclude(found: store.Calibration, task: calibrating.Task, out: Path) -> dic
     )
     print(
         f"\n  camera at {position} m in the {'base' if task.mount == 'fixed' else 'tool'} frame"
-        f"\n  held-out error {found.held_out_mm:.2f} mm, {found.held_out_px:.2f} px; {used} of {len(found.agrees)} samples agree"
+        f"\n  held-out error {found.held_out_mm:.2f} mm, {found.held_out_px:.2f} px;"
+        f" {used} of {len(found.agrees)} samples agree"
         f"\n  position known to {found.sigma_mm:.2f} mm (standard deviation); its intrinsics {lens}"
         f"\n  table at {table}; camera delay {delay}"
         f"\n  written to {out}; pictures {', '.join(str(picture) for picture in pictures)}"
@@ -170,9 +176,7 @@ def main() -> int:
         if arguments.print_board is not None:
             board = Board.parse(arguments.board)
             page = board.print_pdf(arguments.print_board)
-            print(
-                f"{arguments.print_board}: {board} on {page}. Print at 100 %, check the 100 mm line, glue it on a flat plate."
-            )
+            print(f"{arguments.print_board}: {board} on {page}. Print at 100 %, check the 100 mm line, glue it flat.")
             return 0
         check_arguments(arguments)
         figures = run(arguments) | {"wall_s": round(time.monotonic() - began_s, 1)}

@@ -1,4 +1,4 @@
-"""The arm collects what a calibration needs: drives a tour, waits for rest, looks for the board, and keeps every sample."""
+"""The arm collects what a calibration needs: it drives a tour, rests, looks for the board, and keeps every sample."""
 
 from __future__ import annotations
 
@@ -7,22 +7,19 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from calibration import store, surroundings, tour
 from calibration.board import Board, BoardError, BoardView, NoBoard, check_size, pose_of
-from calibration.hand_eye import AGREES_RAD, LEAST_SAMPLES, Mount, Sample, TooFewSamples, check_intrinsics, solve
+from calibration.hand_eye import AGREES_RAD, LEAST_SAMPLES, Sample, TooFewSamples, check_intrinsics, solve
 from calibration.samples import SampleFolder, Taken
 from calibration.surroundings import Look, camera_delay, check_depth
 from contract.poses import Pose
 from perception.camera import Camera, Frame
 from robot_runtime.bridge_client import BridgeClient, BridgeFaulted, BridgeLost, BridgeRefused
 from robot_runtime.calibration_drive import Drive
-from robot_runtime.cell import Cell
-from robot_runtime.cell_cameras import AnyCamera
+from robot_runtime.calibration_task import Plan, Task, eye_of
 from robot_runtime.cell_limits import guard_limits
 
 Say = Callable[[str], None]
@@ -35,61 +32,15 @@ class CameraMoved(RuntimeError):
     """The camera, or the board, was moved while samples were collected."""
 
 
-def eye_of(cell: Cell, mount: Mount) -> AnyCamera:
-    """The camera of that mount. Raises NoSuchCamera where the cell has none."""
-    if mount == "fixed":
-        return cell.camera
-    if cell.wrist_camera is None:
-        raise NoSuchCamera(f"Cell '{cell.name}' has no `wrist_camera`: add one to its file, or use --mount fixed.")
-    return cell.wrist_camera
-
-
-class NoSuchCamera(RuntimeError):
-    """The cell file names no camera of that mount."""
-
-
 @dataclass(frozen=True)
-class Task:
-    """What is to be calibrated, and how. T_tcp_camera: of a wrist camera, roughly."""
+class _Found:
+    """One look at the board with the arm at rest, and its last picture."""
 
-    cell: Cell
-    mount: Mount
-    board: Board
-    folder: Path
-    poses: int = tour.POSES
-    seed: int = 0
-
-    @property
-    def header(self) -> dict[str, Any]:
-        """What samples must have in common to belong together."""
-        eye = eye_of(self.cell, self.mount)
-        mode = [eye.width, eye.height, eye.rate_hz]
-        return {"board": str(self.board), "mount": self.mount, "serial": eye.serial, "mode": mode}
-
-    @property
-    def rough_wrist(self) -> Pose:
-        """T_tcp_camera as the cell file gives it, or the usual mount."""
-        wrist = self.cell.wrist_camera
-        given = wrist is not None and wrist.T_tcp_camera is not None
-        return Pose.from_matrix(wrist.T_tcp_camera_matrix) if wrist is not None and given else tour.wrist_mount()
-
-
-@dataclass(frozen=True)
-class _Plan:
-    eye: tour.Eye
-    poses: list[Pose]
-
-    def to_plain(self) -> dict[str, Any]:
-        return {
-            "X": self.eye.T_reference_camera.matrix().tolist(), "Y": self.eye.T_other_board.matrix().tolist(),
-            "K": self.eye.K.tolist(), "poses": [pose.matrix().tolist() for pose in self.poses],
-        }  # fmt: skip
-
-    @staticmethod
-    def of_plain(plain: dict[str, Any], mount: Mount, size_px: tuple[int, int]) -> _Plan:
-        X, Y = (Pose.from_matrix(np.array(plain[name])) for name in "XY")
-        poses = [Pose.from_matrix(np.array(rows)) for rows in plain["poses"]]
-        return _Plan(tour.Eye(mount, X, Y, np.array(plain["K"]), size_px), poses)
+    sample: Sample
+    stamp_s: float
+    rgb: np.ndarray
+    depth_m: np.ndarray
+    K: np.ndarray
 
 
 class Collection:
@@ -135,11 +86,11 @@ class Collection:
         middle = np.array([0.0, -0.04, 0.0, -2.33, 0.0, 2.29, 0.785 if self._task.mount == "wrist" else -0.785])
         return tour.Room(cell.workspace, guard_limits(cell, self._drive.period_s).joints, middle)
 
-    def _plan(self, looks: list[tuple[Pose, np.ndarray]], room: tour.Room) -> _Plan:
+    def _plan(self, looks: list[tuple[Pose, np.ndarray]], room: tour.Room) -> Plan:
         task = self._task
         kept = self._samples.tour
         if kept is not None:
-            plan = _Plan.of_plain(kept, task.mount, self._size_px)
+            plan = Plan.of_plain(kept, task.mount, self._size_px)
             self._say(f"  going on with {len(self._samples.numbers())} of {len(plan.poses)} samples in {task.folder}")
             return plan
         first = self._first_look([pose for pose, _ in looks])
@@ -152,7 +103,7 @@ class Collection:
             eye = tour.Eye(task.mount, task.rough_wrist, tool @ task.rough_wrist @ C, K, self._size_px)
         planning = self._pool.submit(tour.plan, eye, task.board, room, tool, task.poses, task.seed)
         self._drive.hold_until(planning.done)
-        plan = _Plan(eye, planning.result())
+        plan = Plan(eye, planning.result())
         self._samples.begin(plan.to_plain())
         self._say(f"  {len(plan.poses)} poses planned, about {tour_seconds(plan.poses):.0f} s of driving")
         return plan
@@ -175,7 +126,7 @@ class Collection:
         frames, pose = self._drive.frames_at_rest()
         return self._pool.submit(_find, self._task.board, frames, pose)
 
-    def _drive_tour(self, plan: _Plan) -> None:
+    def _drive_tour(self, plan: Plan) -> None:
         done = set(self._samples.numbers())
         waiting: list[tuple[int, Future[_Found]]] = []
         for number, pose in enumerate(plan.poses):
@@ -201,7 +152,7 @@ class Collection:
             self._samples.add(Taken(number, found.sample, found.stamp_s, found.rgb, found.depth_m))
             self._say(f"  pose {number + 1:>2}/{total}  {len(found.sample.view.ids)} corners")
 
-    def _check_unmoved(self, plan: _Plan, first: Taken) -> None:
+    def _check_unmoved(self, plan: Plan, first: Taken) -> None:
         """Back where the first sample was taken the board must be seen where it was. Raises CameraMoved."""
         looked = self._look()
         self._drive.hold_until(looked.done)
@@ -248,15 +199,6 @@ class Collection:
         return evaluate(self._task, taken, np.array(tour_kept["K"]), eye.serial, mode, looks, motion)
 
 
-@dataclass(frozen=True)
-class _Found:
-    sample: Sample
-    stamp_s: float
-    rgb: np.ndarray
-    depth_m: np.ndarray
-    K: np.ndarray
-
-
 def _find(board: Board, frames: list[Frame], pose: Pose) -> _Found:
     """The board in pictures of one scene; corners averaged. Raises BoardError."""
     views = [board.find(frame.rgb) for frame in frames]
@@ -301,13 +243,14 @@ def evaluate(
 ) -> store.Calibration:
     """The calibration that these samples make. motion: stamps and tool poses while the looks were taken."""
     samples = [one.sample for one in taken]
-    solved = solve(samples, K, task.mount)
+    solved = solve(samples, K, task.mount, task.refine_intrinsics)
     stamps, poses = motion
     delay_s = camera_delay(looks, stamps, poses, solved) if len(stamps) > 10 else None
     cloud = []
     for one in taken:
         reference = Pose(np.zeros(3), np.array([1.0, 0, 0, 0])) if task.mount == "fixed" else one.sample.pose_base_tcp
-        cloud.append(surroundings.points_in_base(one.depth_m, K, reference @ solved.T_reference_camera))
+        depth_m = surroundings.without_board(one.depth_m, one.sample.view.corners_px)
+        cloud.append(surroundings.points_in_base(depth_m, K, reference @ solved.T_reference_camera))
     table = surroundings.table_plane(np.concatenate(cloud), task.cell.workspace)
     intrinsics = check_intrinsics(samples, solved, K)
     return store.made(solved, serial, mode, str(task.board), intrinsics, table, delay_s)

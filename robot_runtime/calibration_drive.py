@@ -27,6 +27,8 @@ FRAMES = 2
 """Pictures of each pose."""
 SILENT_S = 3.0
 """Wall time without a picture after which the camera is lost."""
+LATEST_S = 6.0
+"""Robot time within which pictures must come that were taken since the arm rests."""
 SWAY_M, SWAY_S, SWAYS = 0.04, 1.6, 1.5
 _HOST_MARGIN_S = 0.15
 _KEPT = 4000
@@ -107,6 +109,10 @@ class Drive:
         since = self._due - self.period_s + (_HOST_MARGIN_S if self._clock == "host" else 0.0)
         while len(found := [(stamp, frame) for stamp, frame in self._frames if stamp > since]) < FRAMES:
             self.tick(self._goal)
+            if self._due > since + LATEST_S:
+                raise CameraStalled(
+                    f"No picture is stamped later than {LATEST_S:g} s ago: check camera.clock in the cell file."
+                )
         self.tick(self._goal)  # so that the way reaches beyond the last picture
         stamps, poses = self.recorded()
         return [frame for _, frame in found], pose_at(stamps, poses, found[-1][0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -72,6 +72,7 @@ class WristCameraSettings:
 
 
 AnyCamera = CameraSettings | WristCameraSettings
+SomeCamera = TypeVar("SomeCamera", CameraSettings, WristCameraSettings)
 
 
 def _load(eye: AnyCamera, file: str | None, mount: Literal["fixed", "wrist"]) -> store.Calibration:
@@ -79,7 +80,7 @@ def _load(eye: AnyCamera, file: str | None, mount: Literal["fixed", "wrist"]) ->
     return store.load(Path(file), mount, eye.serial, eye.width, eye.height)
 
 
-def beside(eye: AnyCamera, folder: Path) -> AnyCamera:
+def beside(eye: SomeCamera, folder: Path) -> SomeCamera:
     """With the calibration's path made absolute, taken from the folder of the cell file."""
     if eye.calibration is None:
         return eye

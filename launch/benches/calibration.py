@@ -15,6 +15,7 @@ from typing import Any
 
 import _mock_board
 import numpy as np
+from scipy.stats import spearmanr
 
 import _running
 from calibration import hand_eye
@@ -28,6 +29,7 @@ from contract.tasks import LIFT_CUBE
 from perception.realsense import open_camera
 from robot_runtime import calibrating
 from robot_runtime.bridge_client import BridgeClient
+from robot_runtime.calibration_task import Task, eye_of
 from robot_runtime.cell import load_cell
 from robot_runtime.mock_cell.cell_process import MockCell, MockCellAddresses
 from robot_runtime.mock_cell.scoring import ScoringClient
@@ -96,7 +98,7 @@ def folder_of(arguments: Arguments, seed: int) -> Path:
 def collect(arguments: Arguments, seeds: list[int]) -> dict[int, float]:
     """Drives one tour per placement, through FCI, SDK and rendering; wall seconds of each."""
     cell, walls = load_cell(arguments.cell), {}
-    eye, board = calibrating.eye_of(cell, arguments.mount), Board.parse(arguments.board)
+    eye, board = eye_of(cell, arguments.mount), Board.parse(arguments.board)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_running.cell_lock(cell))
         addresses = MockCellAddresses.of_cell(cell)
@@ -111,7 +113,7 @@ def collect(arguments: Arguments, seeds: list[int]) -> dict[int, float]:
             _mock_board.place(scoring, arguments.mount, truth)
             _mock_board.show(scoring, arguments.mount, board, seed)
             folder = folder_of(arguments, seed)
-            task = calibrating.Task(cell, arguments.mount, board, folder, arguments.poses, seed)
+            task = Task(cell, arguments.mount, board, folder, arguments.poses, seed)
             began_s, found = time.monotonic(), None
             try:
                 found = calibrating.calibrate(client, camera, task, lambda line: None)
@@ -189,8 +191,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     held = [row["ours"]["held_out_px"] for row in rows if "held_out_px" in row["ours"]]
     true = [row["ours"]["mm"] for row in rows if "held_out_px" in row["ours"]]
     if len(true) > 2:
-        ranks = [np.argsort(np.argsort(values)) for values in (held, true)]
-        figures["held_out_rank_correlation"] = float(np.corrcoef(*ranks)[0, 1])
+        figures["held_out_rank_correlation"] = float(spearmanr(held, true).statistic)
     walls = [row["wall_s"] for row in rows if row["wall_s"] is not None]
     figures["wall_s_median"] = float(np.median(walls)) if walls else None
     return figures

@@ -114,11 +114,11 @@ def serve(args: argparse.Namespace, stop: child.StopFlag) -> None:
             if snapshot is None:
                 continue
             for eye in eyes:
-                recorded = video is not None and eye is eyes[0]
-                if eye.wants(snapshot) or recorded:
+                recorder = video if eye is eyes[0] else None
+                if eye.wants(snapshot) or recorder is not None:
                     rgb, depth_m = pictures.of(snapshot, eye.camera)
-                    if recorded:
-                        video.append_data(rgb)
+                    if recorder is not None:
+                        recorder.append_data(rgb)
                     if eye.wants(snapshot):
                         eye.push(snapshot, rgb, depth_m)
             snapshots.delivered()

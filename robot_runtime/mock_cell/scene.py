@@ -184,7 +184,7 @@ def _add_camera(sim: MujocoSimulator) -> None:
 
 
 def _add_board_and_wrist_camera(sim: MujocoSimulator) -> None:
-    """A plate whose size, picture and place `board_on_show.BoardOnShow` sets, and a camera that is moved with the hand."""
+    """A plate that `board_on_show.BoardOnShow` shapes, paints and places, and a camera that is moved with the hand."""
     asset = sim.scene.find("asset")
     assert asset is not None
     width, height = map(str, BOARD_TEXTURE_PX)

@@ -1,4 +1,4 @@
-"""The board is found to a fraction of a pixel, printed to scale, and whatever is wrong with it is said in one sentence."""
+"""The board is found to a fraction of a pixel, printed to scale, and what is wrong with it is said in one sentence."""
 
 from __future__ import annotations
 

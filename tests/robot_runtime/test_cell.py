@@ -5,6 +5,7 @@ import copy
 import pytest
 import yaml
 
+from calibration.store import NoCalibration
 from robot_runtime.cell import CELLS_FOLDER, CellError, UnknownCell, UnknownCellKey, load_cell
 
 MOCK = yaml.safe_load((CELLS_FOLDER / "mock.yaml").read_text())
@@ -85,3 +86,34 @@ def test_a_missing_key_and_broken_yaml_are_refused(tmp_path):
     file.write_text("robot: [")
     with pytest.raises(CellError, match="not valid YAML"):
         load_cell(file)
+
+
+def calibrated(tmp_path, camera="camera", transform="T_base_camera", **changes):
+    """A cell file whose camera names a calibration instead of a pose."""
+    content = copy.deepcopy(MOCK)
+    del content[camera][transform]
+    content[camera] |= {"calibration": "eye.yaml"} | changes
+    file = tmp_path / "cell.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
+@pytest.mark.parametrize(("camera", "transform"), [("camera", "T_base_camera"), ("wrist_camera", "T_tcp_camera")])
+def test_a_camera_has_either_a_pose_or_a_calibration(tmp_path, camera, transform):
+    eye = getattr(load_cell(calibrated(tmp_path, camera, transform)), camera)
+    assert eye.calibration == str(tmp_path / "eye.yaml")
+    with pytest.raises(NoCalibration, match="make it with launch/calibrate.py"):
+        eye.load_calibration()
+    with pytest.raises(CellError, match=f"{camera} must have either"):
+        load_cell(calibrated(tmp_path, camera, transform, calibration=None))
+    with pytest.raises(CellError, match=f"{camera} must have either"):
+        load_cell(write(tmp_path, camera, "calibration", "eye.yaml"))
+
+
+def test_two_cameras_of_one_serial_are_refused(tmp_path):
+    with pytest.raises(CellError, match=r"both have serial 000000000001: give each the serial printed on it"):
+        load_cell(write(tmp_path, "wrist_camera", "serial", "000000000001"))
+
+
+def test_a_cell_needs_no_wrist_camera(tmp_path):
+    assert load_cell(write(tmp_path, "wrist_camera", None)).wrist_camera is None

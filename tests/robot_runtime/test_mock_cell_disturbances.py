@@ -54,6 +54,10 @@ def test_an_unknown_disturbance_or_value_is_refused_with_the_nearest_name(scorin
         ("delay", {"seconds": "long"}, "must be a number"),
         ("reflex", {"error": "joint_reflexes"}, "did you mean 'joint_reflex'"),
         ("camera", {"kind": "unpluged"}, "did you mean 'unplugged'"),
+        ("place_camera", {"pose": [1.0, 0.0, 0.5]}, "seven numbers"),
+        ("place_camera", {"pose": [1.0, 0.0, 0.5, 1.0, 1.0, 0.0, 0.0]}, "unit length"),
+        ("show_board", {"board": "chess:8x8:20:10", "pose": [0.0] * 3 + [1.0] + [0.0] * 3}, "is no board"),
+        ("show_board", {"board": "apriltag:4x3:60:48", "on": "wall"}, "'tool' or 'table'"),
     ):
         with pytest.raises(ValueError, match=words):
             scoring.disturb(name, **values)
