@@ -32,7 +32,8 @@ from contract.poses import Pose
 from contract.task_spec import TaskSpec
 from contract.tasks import UnknownTask, task
 from perception.camera import CameraMissing, CameraStalled, WrongCamera
-from perception.detector import Detector, DetectorMissing, weights_folder
+from perception.detector import Detector, DetectorMissing, PictureSizeMismatch, weights_folder
+from perception.detector_runtimes import RuntimeMissing
 from perception.estimator import Estimator, EstimatorFailed
 from perception.realsense import open_camera
 from robot_runtime.bridge_client import BridgeClient, BridgeFaulted, BridgeLost, BridgeRefused
@@ -64,8 +65,8 @@ class WrongArgument(ValueError):
 EXPECTED = (
     UnknownTask, CellError, artifact.ArtifactError, _running.CellBusy, _running.BridgeDidNotStart, _judges.NoTerminal,
     MockCellFailed, PortInUse, ScoringUnreachable, KeysUnusable, WireError, BridgeLost, BridgeRefused, BridgeFaulted,
-    DetectorMissing, EstimatorFailed, CameraMissing, CameraStalled, WrongCamera, NothingInSight, GripperStuck,
-    WrongArgument, NotAtStart, CalibrationError, *_calibrated.FAILURES,
+    DetectorMissing, RuntimeMissing, PictureSizeMismatch, EstimatorFailed, CameraMissing, CameraStalled, WrongCamera,
+    NothingInSight, GripperStuck, WrongArgument, NotAtStart, CalibrationError, *_calibrated.FAILURES,
 )  # fmt: skip
 
 
@@ -93,6 +94,8 @@ class Arguments:
     """Another laboratory in every trial of a mock cell: colours, textures, light, things on the table."""
     pushes: int = 0
     """So many pushes in every trial of a mock cell: on the object, or on the tool once it holds it."""
+    record: Path | None = None
+    """Record colour and depth as a RealSense recording (.db3), which a cell file may name in place of its camera."""
     true_poses: bool = False
     """On a mock cell: the true pose in place of camera and detector, to know what perception costs."""
 
@@ -123,7 +126,9 @@ class Run:
         detector = Detector(weights_folder(spec.name))
         judge = open_judge(stack, cell, spec, arguments)
         eye = cell.camera
-        camera = stack.enter_context(open_camera(eye.address, eye.serial, eye.width, eye.height, eye.rate_hz))
+        camera = stack.enter_context(
+            open_camera(eye.address, eye.serial, eye.width, eye.height, eye.rate_hz, arguments.record)
+        )
         _terminal.checked("camera", f"{eye.serial} at {eye.address}, {eye.width}x{eye.height}, {eye.rate_hz} Hz")
         # Checks a calibration that the cell names; one that is yet to be made replaces it before anything is looked at.
         rows = np.eye(4) if arguments.calibrate else eye.T_base_camera_matrix
@@ -247,7 +252,7 @@ def check_arguments(arguments: Arguments, cell: Cell) -> None:
     for name in ("video", "randomise_visuals", "pushes", "true_poses"):
         if getattr(arguments, name) and cell.mock is None:
             raise WrongArgument(f"--{name.replace('_', '-')} is for a mock cell; on a lab cell leave it out.")
-    for path in (arguments.report, arguments.video):
+    for path in (arguments.report, arguments.video, arguments.record):
         if path is not None and (path.is_dir() or not os.access(path.absolute().parent, os.W_OK)):
             raise WrongArgument(
                 f"{path} cannot be written: name a file in a folder that exists and that you may write."

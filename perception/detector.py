@@ -23,10 +23,6 @@ class DetectorMissing(FileNotFoundError):
     """There are no detector weights here. Run launch/train_detector.py."""
 
 
-class WrongNetwork(ValueError):
-    """The weights are of another kind of network than is asked for. Name the folder of the right one."""
-
-
 class PictureSizeMismatch(ValueError):
     """The pictures have another size than the detector was exported for. Correct the cell file or train anew."""
 
@@ -94,29 +90,16 @@ class Detector:
             raise DetectorMissing(f"There are no detector weights {error}; run launch/train_detector.py.") from error
         self._folder, self._min_score = folder, min_score
 
-    def detect(self, rgb: np.ndarray) -> list[Detection]:
-        """Objects in a picture, best first. Shape: (H, W, 3) uint8 of the size the network was exported for.
+    def detect(self, rgb: np.ndarray) -> list[Detection] | list[KeypointDetection]:
+        """Objects in a picture, best first, as the network finds them: by masks or by keypoints.
 
-        Raises PictureSizeMismatch, or WrongNetwork if it finds keypoints.
+        rgb: uint8 of the size the network was exported for, shape (H, W, 3). Raises PictureSizeMismatch.
         """
         outputs, padded = self._run(rgb)
-        if len(outputs) != 2:
-            raise WrongNetwork(f"The network in {self._folder} finds keypoints, not masks; call detect_keypoints.")
-        rows, prototypes = outputs
-        return [self._detection(row, prototypes[0], rgb.shape[:2], padded) for row in self._sure(rows)]
-
-    def detect_keypoints(self, rgb: np.ndarray) -> list[KeypointDetection]:
-        """As `detect`, for a network of keypoints."""
-        outputs, _ = self._run(rgb)
-        if len(outputs) != 1:
-            raise WrongNetwork(f"The network in {self._folder} finds masks, not keypoints; call detect.")
-        corner = _corner(rgb.shape[:2])
-        found = []
-        for row in self._sure(outputs[0]):
-            points = row[6:].reshape(-1, 3)
-            box = row[:4] - np.tile(corner, 2)
-            found.append(KeypointDetection(float(row[4]), box, points[:, :2] - corner, points[:, 2].copy()))
-        return found
+        sure = self._sure(outputs[0])
+        if len(outputs) == 1:
+            return [self._keypoints(row, _corner(rgb.shape[:2])) for row in sure]
+        return [self._detection(row, outputs[1][0], rgb.shape[:2], padded) for row in sure]
 
     def _run(self, rgb: np.ndarray) -> tuple[list[np.ndarray], tuple[int, int]]:
         """The network's outputs, and height and width of the padded picture they are of."""
@@ -135,6 +118,12 @@ class Detector:
         """Rows good enough, best first: box in padded pixels, score, class, and mask coefficients or keypoints."""
         kept = rows[0][rows[0, :, 4] >= self._min_score]
         return kept[np.argsort(-kept[:, 4])]
+
+    @staticmethod
+    def _keypoints(row: np.ndarray, corner: np.ndarray) -> KeypointDetection:
+        points = row[6:].reshape(-1, 3)
+        box = row[:4] - np.tile(corner, 2)
+        return KeypointDetection(float(row[4]), box, points[:, :2] - corner, points[:, 2].copy())
 
     def _detection(
         self, row: np.ndarray, prototypes: np.ndarray, shape: tuple[int, int], padded: tuple[int, int]

@@ -16,8 +16,9 @@ from contract.poses import Pose
 from contract.task_spec import TaskSpec
 from perception.camera import Camera, CameraFrozen, Frame
 from perception.detector import Detector
+from perception.measurement import Measurement
+from perception.measuring import measure
 from perception.object_filter import Candidate
-from perception.pose_estimation import CubeMeasurement, measure_cube
 from perception.tracker import ObjectTracker
 
 _WAIT_S = 0.2
@@ -83,7 +84,7 @@ class Estimator:
         self.T_base_camera, self.clock = T_base_camera, clock
         self.tracker = ObjectTracker(spec)
         self.statistics = EstimatorStatistics()
-        self.newest: tuple[Frame, CubeMeasurement | None] | None = None
+        self.newest: tuple[Frame, Measurement | None] | None = None
         self.on_estimate: Callable[[float, ObjectState | None], None] = lambda stamp, seen: None
         self._robot_clock = RobotClock()
         self._newest_state_stamp = -np.inf
@@ -125,18 +126,17 @@ class Estimator:
             raise EstimatorFailed(f"Perception stopped: {self._failure}") from self._failure
         return self.tracker.belief(state)
 
-    def look(self, frame: Frame) -> list[tuple[CubeMeasurement, float]]:
+    def look(self, frame: Frame) -> list[tuple[Measurement, float]]:
         """Every plausible measurement in a frame, with its detection's score."""
         detections = self.detector.detect(frame.rgb)
         if not detections:
             self.statistics.unseen += 1
             return []
-        yaw = self.tracker.yaw
+        believed = self.tracker.belief()
+        hint = None if believed is None else believed.pose_base_object
         plausible = []
         for detection in detections:
-            measured = measure_cube(
-                detection.mask, frame.depth_m, frame.K, self.T_base_camera, self.spec.object_width_m, yaw
-            )
+            measured = measure(self.spec, detection, frame, self.T_base_camera, hint)
             if measured is not None:
                 plausible.append((measured, detection.score))
         if not plausible:
@@ -171,7 +171,7 @@ class Estimator:
         self.statistics.busy_s += time.perf_counter() - began
 
     @staticmethod
-    def _nearest(plausible: list[tuple[CubeMeasurement, float]], believed: ObjectState) -> CubeMeasurement | None:
+    def _nearest(plausible: list[tuple[Measurement, float]], believed: ObjectState) -> Measurement | None:
         """What was measured nearest to where the object is believed, if anything was."""
         where = believed.pose_base_object.position
         measured = [one for one, _ in plausible]

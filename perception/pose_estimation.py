@@ -19,8 +19,6 @@ from perception.measurement import (
     points_under_mask,
 )
 
-CubeMeasurement = Measurement
-
 MIN_POINTS = 25
 _STARTS_RAD = np.deg2rad([0.0, 30.0, 60.0])
 _FIRST_ITERATIONS, _LAST_ITERATIONS = 3, 4

@@ -12,7 +12,7 @@ import numpy as np
 
 from contract.grasp import REACH_M, attach, is_holding, within_reach
 from contract.messages import ObjectState, RobotState
-from contract.poses import Pose, slerp, yaw_of
+from contract.poses import Pose, slerp
 from contract.task_spec import TaskSpec
 from perception.object_belief import Belief, Sighting, stepped
 from perception.object_filter import Candidate, Shape, Track, begun, predicted
@@ -90,12 +90,6 @@ class ObjectTracker:
         self._hold: tuple[Pose, Track] | None = None  # T_tcp_object, and what was believed at the grasp
         self._lost_grip = False
         self._sightings_elsewhere = 0
-
-    @property
-    def yaw(self) -> float:
-        """Believed yaw in radians, 0 before the first sight: hint for the next measurement."""
-        belief = self._belief
-        return 0.0 if belief is None else float(yaw_of(belief.ours.mean(self.shape).quaternion))
 
     def see_robot(self, state: RobotState) -> None:
         """Notes a robot state; begins and ends the hold. States may be repeated."""

@@ -17,10 +17,11 @@ from _running import bridge, cell_lock
 from contract.messages import RobotState, Setpoint
 from contract.poses import Pose
 from contract.tasks import LIFT_CUBE
+from perception.camera import Frame
 from perception.detector import DEFAULT_RUNTIME, Detector, weights_folder
 from perception.detector_runtimes import KINDS, Runtime
 from perception.estimator import Estimator
-from perception.pose_estimation import measure_cube
+from perception.measuring import measure
 from perception.realsense import RealSenseCamera, open_camera
 from robot_runtime.bridge_client import BridgeClient
 from robot_runtime.cell import Cell, load_cell
@@ -152,8 +153,9 @@ def undisturbed() -> Iterator[None]:
 def one_frame(detector: Detector, sample: Sample) -> float:
     """Seconds from a picture to the object's pose."""
     began = time.perf_counter()
+    frame = Frame(sample.rgb, sample.depth_m, sample.K, 0, 0.0, "none", 0.0)
     for found in detector.detect(sample.rgb):
-        measure_cube(found.mask, sample.depth_m, sample.K, sample.T_base_camera, LIFT_CUBE.object_width_m)
+        measure(LIFT_CUBE, found, frame, sample.T_base_camera)
     return time.perf_counter() - began
 
 

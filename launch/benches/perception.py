@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _live_estimates import measured_noise, watch
+from _live_estimates import consistency, measured_noise, watch
 from _perception_pictures import draw_map
 from scipy.stats import chi2
 
@@ -20,7 +20,8 @@ from contract.tasks import LIFT_CUBE, PEG_UPRIGHT
 from perception.camera import Frame
 from perception.depth_noise import noisy_depth
 from perception.detector import Detector, weights_folder
-from perception.measuring import Measurement, measure
+from perception.measurement import Measurement
+from perception.measuring import measure
 from perception.pose_estimation import nearest_quarter_turn
 from perception.synthetic_data import sensor_noise
 from robot_runtime.mock_cell.renders import Sample, render_samples
@@ -30,6 +31,8 @@ UNHIDDEN_PX = 200
 """A cube that shows at least this many pixels (of about 260 to 450) counts as unhidden: all of those must be found."""
 UNHIDDEN_PEG_PX = 700
 """The same of a peg, which shows about 1000 to 2000."""
+FREEDOMS = 4
+"""x, y, z and yaw of a cube."""
 FALSE_M = 0.03
 """Further than this from the truth, a measurement is of something else."""
 
@@ -92,8 +95,9 @@ def run(arguments: Arguments) -> dict[str, Any]:
     if arguments.peg:
         result["peg"] = peg_figures(looks_at(PEG_UPRIGHT, arguments.peg, arguments.seed))
     if arguments.watched:
-        measured = measured_noise(watch(arguments.watched))
-        result["live"] = vars(measured)
+        watched = watch(arguments.watched)
+        measured = measured_noise(watched.frames)
+        result["live"] = {**vars(measured), "innovations": consistency(watched.innovations, watched.freedoms)}
         if arguments.noise is not None:
             perception_noise.write(arguments.noise, LIFT_CUBE.object_name, measured)
     print(json.dumps(result, indent=2))
@@ -149,7 +153,7 @@ def figures(looks: list[Look]) -> dict[str, Any]:
     errors = np.array([one.error for one in clear])
     distance_mm = 1e3 * np.array([one.distance_m for one in clear])
     yaw_deg = np.rad2deg(np.abs(errors[:, 3]))
-    squared = np.array([one.squared for one in clear])
+    squared = [one.squared for one in clear]
     missed = sum(one.measured is None for one in must)
     hidden = [one for one in looks if not one.unhidden]
     return {
@@ -164,24 +168,12 @@ def figures(looks: list[Look]) -> dict[str, Any]:
         "miss_interval": wilson_interval(missed, len(must)),
         "elsewhere_rate": float(np.mean([one.distance_m > FALSE_M for one in given])),
         "hidden_miss_rate": float(np.mean([one.measured is None for one in hidden])) if hidden else 0.0,
-        **consistency(squared),
+        "normalised_squared_error": consistency(squared, FREEDOMS),
+        "within_95": float(np.mean(squared < chi2.ppf(0.95, FREEDOMS))),
         "bias_mm": [float(v) for v in 1e3 * errors[:, :3].mean(axis=0)],
         "noise_mm": [float(v) for v in 1e3 * errors[:, :3].std(axis=0)],
         "detect_ms": float(1e3 * np.median([one.seconds[0] for one in looks])),
         "pose_ms": float(1e3 * np.median([one.seconds[1] for one in looks])),
-    }
-
-
-def consistency(squared: np.ndarray) -> dict[str, Any]:
-    """Whether errors are of the size that the covariance claims. squared: chi-square of 4 degrees if so (n,).
-
-    covariance_band: 95 % of means of that many honest ones lie in it. within_95: the share below the 95th percentile.
-    """
-    count = len(squared)
-    return {
-        "normalised_squared_error": float(squared.mean()),
-        "covariance_band": [float(bound / count) for bound in chi2.ppf([0.025, 0.975], 4 * count)],
-        "within_95": float(np.mean(squared < chi2.ppf(0.95, 4))),
     }
 
 

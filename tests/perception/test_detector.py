@@ -16,7 +16,6 @@ from perception.detector import (
     Detector,
     DetectorMissing,
     PictureSizeMismatch,
-    WrongNetwork,
     pad_to_stride,
     weights_folder,
 )
@@ -56,7 +55,7 @@ def test_the_shipped_detector_of_pegs_finds_their_ends_well_enough_to_measure_th
         if truth.ends_px is None or not np.isfinite(truth.ends_px).all() or sample.mask.sum() < 3 * UNHIDDEN_PX:
             continue
         seen += 1
-        found = detector.detect_keypoints(sample.rgb)
+        found = detector.detect(sample.rgb)
         if not found:
             continue
         frame = Frame(sample.rgb, sample.depth_m, sample.K, 1, 0.0, "robot", 0.0)
@@ -95,15 +94,11 @@ def test_keypoints_come_in_the_pixels_of_the_picture(tmp_path: Path, runtime: Ru
     write_constant_network(tmp_path / "detector.onnx", np.array([[unsure, sure]], np.float32), (256, 448))
     detector = Detector(tmp_path, runtime=runtime)
     picture = np.zeros((240, 424, 3), np.uint8)
-    (found,) = detector.detect_keypoints(picture)
+    (found,) = detector.detect(picture)
     assert found.score == pytest.approx(0.9)
     np.testing.assert_allclose(found.box_px, [8, 22, 48, 42], atol=1e-5)
     np.testing.assert_allclose(found.keypoints_px, [[9, 23], [47, 41]], atol=1e-5)
     np.testing.assert_allclose(found.keypoint_scores, [0.8, 0.3], atol=1e-6)
-    with pytest.raises(WrongNetwork, match="call detect_keypoints"):
-        detector.detect(picture)
-    with pytest.raises(WrongNetwork, match="call detect"):
-        Detector(weights_folder(LIFT_CUBE.name), runtime=runtime).detect_keypoints(picture)
 
 
 def write_constant_network(path: Path, rows: np.ndarray, shape: tuple[int, int]) -> None:
