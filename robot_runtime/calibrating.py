@@ -6,13 +6,21 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from calibration import store, surroundings, tour
 from calibration.board import Board, BoardError, BoardView, NoBoard, check_size, pose_of
-from calibration.hand_eye import AGREES_RAD, LEAST_SAMPLES, Sample, TooFewSamples, check_intrinsics, solve
+from calibration.hand_eye import (
+    AGREES_RAD,
+    LEAST_SAMPLES,
+    CalibrationFailed,
+    Sample,
+    TooFewSamples,
+    check_intrinsics,
+    solve,
+)
 from calibration.samples import SampleFolder, Taken
 from calibration.surroundings import Look, camera_delay, check_depth
 from contract.poses import Pose
@@ -154,13 +162,13 @@ class Collection:
 
     def _check_unmoved(self, plan: Plan, first: Taken) -> None:
         """Back where the first sample was taken the board must be seen where it was. Raises CameraMoved."""
-        looked = self._look()
-        self._drive.hold_until(looked.done)
+        looked, known = self._look(), self._pool.submit(self._best_known, plan.eye)
+        self._drive.hold_until(known.done)
         try:
             again = looked.result().sample
         except BoardError:
             again = None
-        off_px = np.inf if again is None else _shift_px(plan.eye, first.sample, again)
+        off_px = np.inf if again is None else _shift_px(known.result(), first.sample, again)
         if off_px > 0.75 * AGREES_RAD * plan.eye.K[0, 0]:
             self._drive.client.stop()
             aside = self._samples.set_aside()
@@ -169,6 +177,14 @@ class Collection:
                 f"Back at the first pose the board {seen}: camera or board was moved. Fasten both and start again;"
                 f" the samples so far are kept in {aside}."
             )
+
+    def _best_known(self, rough: tour.Eye) -> tour.Eye:
+        """Where camera and board are by the samples; as planned with where these do not tell."""
+        try:
+            solved = solve([one.sample for one in self._samples.all()], rough.K, rough.mount)
+        except CalibrationFailed:
+            return rough
+        return replace(rough, T_reference_camera=solved.T_reference_camera, T_other_board=solved.T_other_board)
 
     def _sway(self, pose: Pose) -> list[Look]:
         """To and fro, with the board found in every picture that comes."""

@@ -49,6 +49,7 @@ class Drive:
         self._number: int | None = None
         self._sent, self._due = 0, 0.0
         self._goal: Pose
+        self._commanded: Pose
         self._heard_s = 0.0
 
     def begin(self, q: np.ndarray) -> None:
@@ -58,6 +59,7 @@ class Drive:
         self.client.arm()
         state = self.client.latest()
         self._due, self._goal = state.stamp, self.client.status().command_base_tcp
+        self._commanded = self._goal
         self._heard_s = time.monotonic()
 
     def tick(self, pose: Pose, twist: np.ndarray = np.zeros(6)) -> RobotState:  # noqa: B008 (never written to)
@@ -65,7 +67,8 @@ class Drive:
         state = self.client.wait_until(self._due)
         self._robot_clock.see(state.stamp, time.monotonic())
         self._sent += 1
-        self.client.send(Setpoint(state.stamp + self.period_s, self._sent, pose, twist))
+        answer = self.client.send(Setpoint(state.stamp + self.period_s, self._sent, pose, twist))
+        self._commanded = answer.pose_base_tcp
         self.client.check()
         self._goal, self._due = pose, max(self._due, state.stamp - self.period_s) + self.period_s
         self._way.append((state.stamp, state.pose_base_tcp))
@@ -86,7 +89,7 @@ class Drive:
 
     def go(self, goal: Pose) -> None:
         """Straight there, evenly but for its ends, and to rest, or as near as the guard lets it."""
-        start = self._goal
+        start = self._commanded  # which is not the last goal where the guard let the arm go no further
         way = np.concatenate([goal.position - start.position, rotation_between(start.quaternion, goal.quaternion)])
         longest_s = max(float(np.linalg.norm(way[:3])) / SPEED_M_S, float(np.linalg.norm(way[3:])) / TURN_RAD_S)
         seconds = max(longest_s, RAMP_S) + RAMP_S
