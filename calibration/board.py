@@ -15,7 +15,7 @@ from contract.poses import Pose
 
 MARGIN = 0.2
 """White edge around the pattern, in squares."""
-LEAST_PART = 0.5
+LEAST_PART = 0.55
 """Of the board's corners that must be seen."""
 SEARCH_WIDTH_PX = 1280
 """Smaller pictures are enlarged to about this before markers are looked for: their cells are two pixels wide else."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -32,6 +32,7 @@ LATEST_S = 6.0
 SWAY_M, SWAY_S, SWAYS = 0.04, 1.6, 1.5
 _HOST_MARGIN_S = 0.15
 _KEPT = 4000
+Thought = TypeVar("Thought")
 
 
 class Drive:
@@ -56,6 +57,9 @@ class Drive:
         """To a joint pose (7,), and hold there, ready for `go`."""
         self.client.stop()
         self.client.move_home(q)
+        self._arm()
+
+    def _arm(self) -> None:
         self.client.arm()
         state = self.client.latest()
         self._due, self._goal = state.stamp, self.client.status().command_base_tcp
@@ -101,6 +105,13 @@ class Drive:
             v = self.tick(goal).v_base_tcp
             still = np.linalg.norm(v[:3]) < REST_M_S and np.linalg.norm(v[3:]) < REST_RAD_S
             rest = rest + 1 if still else 0
+
+    def disarmed(self, think: Callable[[], Thought]) -> Thought:
+        """What `think` returns, which may take its time: no setpoint is awaited from a disarmed arm."""
+        self.client.stop()
+        thought = think()
+        self._arm()
+        return thought
 
     def hold_until(self, done: Callable[[], bool]) -> None:
         """Stay here until then."""
