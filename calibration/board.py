@@ -15,7 +15,7 @@ from contract.poses import Pose
 
 MARGIN = 0.2
 """White edge around the pattern, in squares."""
-LEAST_PART = 0.5
+LEAST_PART = 0.55
 """Of the board's corners that must be seen."""
 SEARCH_WIDTH_PX = 1280
 """Smaller pictures are enlarged to about this before markers are looked for: their cells are two pixels wide else."""
@@ -23,6 +23,8 @@ SHARP = 0.22
 """Steepest change from one pixel to the next around a corner, in parts of the contrast there: 0.45 in a sharp picture,
 0.2 when blurred by two pixels (standard deviation)."""
 _EDGES = 60
+_ALONG, _ROUNDS = 14, 2
+"""Places along each edge of a tag where it is measured, and how often, each time from where it was found."""
 REPROJECTION_PX = 2.5
 SIZE_OFF = 0.10
 """Part by which the distance that follows from the board's size may differ from the depth image's."""
@@ -193,7 +195,8 @@ class Board:
         corners = np.concatenate([tags[k].reshape(4, 2) for k in ours])
         points = np.concatenate([np.asarray(_made(self).getObjPoints()[found[k]], float) for k in ours])
         ids = np.concatenate([4 * found[k] + np.arange(4) for k in ours])
-        return BoardView(ids, _refined(large, corners, self._clear_px(corners, points)), points - self._centre())
+        refined = _edge_corners(large, corners.reshape(-1, 4, 2), self._clear_px(corners, points))
+        return BoardView(ids, refined.reshape(-1, 2), points - self._centre())
 
     def _centre(self) -> np.ndarray:
         return np.array([*self.pattern_m, 0.0]) / 2
@@ -250,6 +253,42 @@ def _refined(picture: np.ndarray, corners: np.ndarray, clear_px: float) -> np.nd
     done = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_COUNT, 40, 1e-3)
     start = np.ascontiguousarray(corners.reshape(-1, 1, 2), np.float32)
     return np.asarray(cv2.cornerSubPix(picture, start.copy(), (half, half), (-1, -1), done), float).reshape(-1, 2)
+
+
+def _edge_corners(picture: np.ndarray, tags: np.ndarray, clear_px: float) -> np.ndarray:
+    """Corners of black tags where lines through their edges meet: blur rounds a corner inwards, a straight edge it
+    leaves where it is. Shape: (T, 4, 2) -> (T, 4, 2)"""
+    reach = float(np.clip(0.9 * clear_px, 2.5, 9.0))
+    along, across = np.linspace(0.15, 0.85, _ALONG), np.arange(-reach, reach + 0.25, 0.5)
+    found = tags.astype(float)
+    for _ in range(_ROUNDS):
+        ways = np.roll(found, -1, axis=1) - found
+        normals = np.stack([ways[..., 1], -ways[..., 0]], axis=-1)  # outwards: corners go round clockwise
+        normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
+        edge = found[:, :, None] + along[:, None] * ways[:, :, None]
+        at = (edge[:, :, :, None] + across[:, None] * normals[:, :, None, None]).astype(np.float32)
+        seen = cv2.remap(
+            picture, at[..., 0].reshape(-1, len(across)), at[..., 1].reshape(-1, len(across)), cv2.INTER_LINEAR
+        )
+        steps = np.maximum(np.diff(seen.astype(float), axis=1), 0.0).reshape(*edge.shape[:3], -1)
+        middles = (across[1:] + across[:-1]) / 2
+        off = (steps * middles).sum(axis=-1) / np.maximum(steps.sum(axis=-1), 1e-6)
+        slope, level = np.linalg.lstsq(
+            np.stack([along, np.ones_like(along)], 1), off.reshape(-1, _ALONG).T, rcond=None
+        )[0]
+        level, end = level.reshape(off.shape[:2]), (level + slope).reshape(off.shape[:2])
+        starts = found + level[..., None] * normals
+        ends = np.roll(found, -1, axis=1) + end[..., None] * normals
+        found = _meet(np.roll(starts, 1, axis=1), np.roll(ends, 1, axis=1), starts, ends)
+    far = np.linalg.norm(found - tags, axis=-1) > reach
+    return np.where(far[..., None], tags, found)
+
+
+def _meet(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
+    """Where the lines a-b and c-d cross. Shapes: (..., 2)"""
+    u, v, w = b - a, d - c, c - a
+    share = (w[..., 0] * v[..., 1] - w[..., 1] * v[..., 0]) / (u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0])
+    return np.asarray(a + share[..., None] * u)
 
 
 def _sharpness(gray: np.ndarray, corners_px: np.ndarray | None) -> float:

@@ -6,13 +6,21 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from calibration import store, surroundings, tour
 from calibration.board import Board, BoardError, BoardView, NoBoard, check_size, pose_of
-from calibration.hand_eye import AGREES_RAD, LEAST_SAMPLES, Sample, TooFewSamples, check_intrinsics, solve
+from calibration.hand_eye import (
+    AGREES_RAD,
+    LEAST_SAMPLES,
+    CalibrationFailed,
+    Sample,
+    TooFewSamples,
+    check_intrinsics,
+    solve,
+)
 from calibration.samples import SampleFolder, Taken
 from calibration.surroundings import Look, camera_delay, check_depth
 from contract.poses import Pose
@@ -101,9 +109,8 @@ class Collection:
             eye = tour.Eye(task.mount, tool @ Y @ C.inverse(), Y, K, self._size_px)
         else:
             eye = tour.Eye(task.mount, task.rough_wrist, tool @ task.rough_wrist @ C, K, self._size_px)
-        planning = self._pool.submit(tour.plan, eye, task.board, room, tool, task.poses, task.seed)
-        self._drive.hold_until(planning.done)
-        plan = Plan(eye, planning.result())
+        poses = self._drive.disarmed(lambda: tour.plan(eye, task.board, room, tool, task.poses, task.seed))
+        plan = Plan(eye, poses)
         self._samples.begin(plan.to_plain())
         self._say(f"  {len(plan.poses)} poses planned, about {tour_seconds(plan.poses):.0f} s of driving")
         return plan
@@ -121,10 +128,18 @@ class Collection:
                 self._say(f"  look {k + 1} of {len(poses)}: {error}")
         raise problem
 
-    def _look(self) -> Future[_Found]:
-        """A look at the board from where the arm rests; it is found while the arm may already drive on."""
+    def _look(self, number: int | None = None) -> Future[_Found]:
+        """A look at the board from where the arm rests; it is found, and kept as the sample of that number, while the
+        arm may already drive on."""
         frames, pose = self._drive.frames_at_rest()
-        return self._pool.submit(_find, self._task.board, frames, pose)
+
+        def find() -> _Found:
+            found = _find(self._task.board, frames, pose)
+            if number is not None:
+                self._samples.add(Taken(number, found.sample, found.stamp_s, found.rgb, found.depth_m))
+            return found
+
+        return self._pool.submit(find)
 
     def _drive_tour(self, plan: Plan) -> None:
         done = set(self._samples.numbers())
@@ -133,12 +148,12 @@ class Collection:
             if number in done:
                 continue
             self._drive.go(pose)
-            waiting.append((number, self._look()))
-            self._keep(waiting, len(plan.poses), wait=False)
-        self._keep(waiting, len(plan.poses), wait=True)
+            waiting.append((number, self._look(number)))
+            self._tell(waiting, len(plan.poses), wait=False)
+        self._tell(waiting, len(plan.poses), wait=True)
 
-    def _keep(self, waiting: list[tuple[int, Future[_Found]]], total: int, wait: bool) -> None:
-        """Write down what has been found by now; with `wait`, everything."""
+    def _tell(self, waiting: list[tuple[int, Future[_Found]]], total: int, wait: bool) -> None:
+        """Tell what has been found by now; with `wait`, everything."""
         if wait:
             self._drive.hold_until(lambda: all(future.done() for _, future in waiting))
         while waiting and waiting[0][1].done():
@@ -149,7 +164,6 @@ class Collection:
                 self._problems.append(str(error))
                 self._say(f"  pose {number + 1:>2}/{total}  {error}")
                 continue
-            self._samples.add(Taken(number, found.sample, found.stamp_s, found.rgb, found.depth_m))
             self._say(f"  pose {number + 1:>2}/{total}  {len(found.sample.view.ids)} corners")
 
     def _check_unmoved(self, plan: Plan, first: Taken) -> None:
@@ -160,7 +174,8 @@ class Collection:
             again = looked.result().sample
         except BoardError:
             again = None
-        off_px = np.inf if again is None else _shift_px(plan.eye, first.sample, again)
+        known = self._drive.disarmed(lambda: self._best_known(plan.eye))
+        off_px = np.inf if again is None else _shift_px(known, first.sample, again)
         if off_px > 0.75 * AGREES_RAD * plan.eye.K[0, 0]:
             self._drive.client.stop()
             aside = self._samples.set_aside()
@@ -169,6 +184,14 @@ class Collection:
                 f"Back at the first pose the board {seen}: camera or board was moved. Fasten both and start again;"
                 f" the samples so far are kept in {aside}."
             )
+
+    def _best_known(self, rough: tour.Eye) -> tour.Eye:
+        """Where camera and board are by the samples; as planned with where these do not tell."""
+        try:
+            solved = solve([one.sample for one in self._samples.all()], rough.K, rough.mount)
+        except CalibrationFailed:
+            return rough
+        return replace(rough, T_reference_camera=solved.T_reference_camera, T_other_board=solved.T_other_board)
 
     def _sway(self, pose: Pose) -> list[Look]:
         """To and fro, with the board found in every picture that comes."""

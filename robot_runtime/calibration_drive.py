@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -32,6 +32,7 @@ LATEST_S = 6.0
 SWAY_M, SWAY_S, SWAYS = 0.04, 1.6, 1.5
 _HOST_MARGIN_S = 0.15
 _KEPT = 4000
+Thought = TypeVar("Thought")
 
 
 class Drive:
@@ -49,15 +50,20 @@ class Drive:
         self._number: int | None = None
         self._sent, self._due = 0, 0.0
         self._goal: Pose
+        self._commanded: Pose
         self._heard_s = 0.0
 
     def begin(self, q: np.ndarray) -> None:
         """To a joint pose (7,), and hold there, ready for `go`."""
         self.client.stop()
         self.client.move_home(q)
+        self._arm()
+
+    def _arm(self) -> None:
         self.client.arm()
         state = self.client.latest()
         self._due, self._goal = state.stamp, self.client.status().command_base_tcp
+        self._commanded = self._goal
         self._heard_s = time.monotonic()
 
     def tick(self, pose: Pose, twist: np.ndarray = np.zeros(6)) -> RobotState:  # noqa: B008 (never written to)
@@ -65,7 +71,8 @@ class Drive:
         state = self.client.wait_until(self._due)
         self._robot_clock.see(state.stamp, time.monotonic())
         self._sent += 1
-        self.client.send(Setpoint(state.stamp + self.period_s, self._sent, pose, twist))
+        answer = self.client.send(Setpoint(state.stamp + self.period_s, self._sent, pose, twist))
+        self._commanded = answer.pose_base_tcp
         self.client.check()
         self._goal, self._due = pose, max(self._due, state.stamp - self.period_s) + self.period_s
         self._way.append((state.stamp, state.pose_base_tcp))
@@ -86,7 +93,7 @@ class Drive:
 
     def go(self, goal: Pose) -> None:
         """Straight there, evenly but for its ends, and to rest, or as near as the guard lets it."""
-        start = self._goal
+        start = self._commanded  # which is not the last goal where the guard let the arm go no further
         way = np.concatenate([goal.position - start.position, rotation_between(start.quaternion, goal.quaternion)])
         longest_s = max(float(np.linalg.norm(way[:3])) / SPEED_M_S, float(np.linalg.norm(way[3:])) / TURN_RAD_S)
         seconds = max(longest_s, RAMP_S) + RAMP_S
@@ -98,6 +105,13 @@ class Drive:
             v = self.tick(goal).v_base_tcp
             still = np.linalg.norm(v[:3]) < REST_M_S and np.linalg.norm(v[3:]) < REST_RAD_S
             rest = rest + 1 if still else 0
+
+    def disarmed(self, think: Callable[[], Thought]) -> Thought:
+        """What `think` returns, which may take its time: no setpoint is awaited from a disarmed arm."""
+        self.client.stop()
+        thought = think()
+        self._arm()
+        return thought
 
     def hold_until(self, done: Callable[[], bool]) -> None:
         """Stay here until then."""

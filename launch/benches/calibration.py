@@ -28,7 +28,7 @@ from contract.poses import Pose, quat_from_axis_angle, quat_multiply, rotation_b
 from contract.tasks import LIFT_CUBE
 from perception.realsense import open_camera
 from robot_runtime import calibrating
-from robot_runtime.bridge_client import BridgeClient
+from robot_runtime.bridge_client import BridgeClient, BridgeFaulted
 from robot_runtime.calibration_task import Task, eye_of
 from robot_runtime.cell import load_cell
 from robot_runtime.mock_cell.cell_process import MockCell, MockCellAddresses
@@ -116,6 +116,10 @@ def collect(arguments: Arguments, seeds: list[int]) -> dict[int, float]:
             task = Task(cell, arguments.mount, board, folder, arguments.poses, seed)
             began_s, found = time.monotonic(), None
             try:
+                found = calibrating.calibrate(client, camera, task, lambda line: None)
+            except BridgeFaulted as error:  # on a busy machine; what was collected is kept
+                print(f"camera {seed}: {error} It goes on.", flush=True)
+                client.recover(by_person=True)
                 found = calibrating.calibrate(client, camera, task, lambda line: None)
             except _FAILURES as error:
                 print(f"camera {seed}: {error}", flush=True)

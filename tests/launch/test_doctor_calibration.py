@@ -43,6 +43,8 @@ def test_a_calibration_is_told_with_its_date_and_held_out_error(tmp_path: Path) 
     assert "held-out error 1.2 mm" in found.found
     assert "20" in found.found
     assert "camera at 1.13, 0.21, 0.64 m" in found.found
+    camera = calibrated_cell(tmp_path / "eye.yaml").camera
+    assert np.allclose(camera.T_base_camera_matrix, load_cell("mock").camera.T_base_camera_matrix, atol=1e-6)
 
 
 def test_an_inaccurate_or_missing_calibration_is_red(tmp_path: Path) -> None:
