@@ -38,9 +38,11 @@ _CUBE_ON_TABLE = TaskSpec(
 
 LIFT_CUBE = replace(
     _CUBE_ON_TABLE,
+    gentle_below_m=0.10,
+    gentle_step_m=0.004,  # 0.08 m/s: a third of the impact at full speed
     press_stop_m=0.008,
     # While the hand comes down: then a knock decides whether a finger lands on the cube.
-    randomisation=_randomised("cube", push_impulse_ns=Range(0.0, 0.08), push_ticks=Range(5, 35)),
+    randomisation=_randomised("cube", push_impulse_ns=Range(0.0, 0.06), push_ticks=Range(5, 40)),
 )
 
 PICK_CUBE = replace(
