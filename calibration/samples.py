@@ -17,6 +17,7 @@ from calibration.hand_eye import Sample
 from contract.poses import Pose
 
 _DEPTH_UNIT_M = 0.001
+_FINISHED = "finished"
 
 
 class OtherCollection(RuntimeError):
@@ -60,6 +61,15 @@ class SampleFolder:
             return None
         found: dict[str, Any] = json.loads(self._collection.read_text())["tour"]
         return found
+
+    @property
+    def finished(self) -> bool:
+        """Whether these samples have given a calibration."""
+        return (self.folder / _FINISHED).exists()
+
+    def finish(self) -> None:
+        """Note that they have."""
+        _write(self.folder / _FINISHED, b"")
 
     def begin(self, tour: dict[str, Any]) -> None:
         """Write down what is going to be collected."""

@@ -72,6 +72,8 @@ class Collection:
 
         Raises BoardError, NoDepth, NoTour, CameraStalled, CameraMoved, TooFewSamples, BridgeFaulted.
         """
+        if self._samples.finished:
+            self._say(f"  the samples of the calibration before this one are kept in {self._samples.set_aside()}")
         frame = self._drive.camera.wait_newer(None, FIRST_FRAME_S) or self._drive.camera.read_latest(FIRST_FRAME_S)
         check_depth(frame.depth_m)
         room = self._room()
@@ -288,7 +290,12 @@ def calibrate(client: BridgeClient, camera: Camera, task: Task, say: Say) -> sto
     collection = Collection(client, camera, task, say)
     try:
         samples, looks = collection.collect()
-        return collection.finish(samples, looks)
+        try:
+            found = collection.finish(samples, looks)
+        except CalibrationFailed as error:
+            raise type(error)(f"{error} The samples are kept in {samples.set_aside()}.") from None
+        samples.finish()
+        return found
     finally:
         with contextlib.suppress(BridgeLost, BridgeRefused, BridgeFaulted):
             client.stop()

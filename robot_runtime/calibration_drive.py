@@ -20,7 +20,7 @@ from robot_runtime.bridge_client import BridgeClient
 SPEED_M_S, TURN_RAD_S = 0.20, 1.0
 RAMP_S = 0.3
 """From rest to that speed."""
-REST_M_S, REST_RAD_S = 0.004, 0.02
+REST_M_S, REST_RAD_S = 0.003, 0.012
 REST_TICKS = 3
 LONGEST_SETTLING_S = 2.0
 FRAMES = 2
@@ -129,7 +129,8 @@ class Drive:
                 )
         self.tick(self._goal)  # so that the way reaches beyond the last picture
         stamps, poses = self.recorded()
-        return [frame for _, frame in found], pose_at(stamps, poses, found[-1][0])
+        middle = float(np.mean([stamp for stamp, _ in found]))  # an arm at rest may still creep by a tenth of a mm
+        return [frame for _, frame in found], pose_at(stamps, poses, middle)
 
     def sway(self, pose: Pose) -> list[tuple[float, Frame]]:
         """To and fro along the tool's x and y; the pictures taken meanwhile, and when (robot time)."""

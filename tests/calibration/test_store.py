@@ -145,6 +145,9 @@ def test_samples_set_aside_are_kept(samples: list[Sample], tmp_path: Path) -> No
     folder = SampleFolder(tmp_path / "s", HEADER)
     folder.begin({})
     folder.add(taken(samples[0], 0))
+    assert not folder.finished
+    folder.finish()
+    assert SampleFolder(tmp_path / "s", HEADER).finished
     aside = folder.set_aside()
     assert (aside / "sample_00.json").exists()
     assert SampleFolder(tmp_path / "s", HEADER).tour is None
