@@ -114,7 +114,8 @@ def forget_places(folder: Path) -> None:
         return value.replace(f"{root}/", "").replace(root, ".") if isinstance(value, str) else value
 
     kept = torch.load(folder / "detector.pt", map_location="cpu", weights_only=False)
-    for notes in (kept["train_args"], kept["git"], kept["model"].args, kept["model"].yaml):
+    kept["git"] = {}  # of a worktree, it names another folder; the card has the commit
+    for notes in (kept["train_args"], kept["model"].args, kept["model"].yaml):
         notes.update({key: relative(value) for key, value in notes.items()})
     torch.save(kept, folder / "detector.pt")
     graph = onnx.load(folder / "detector.onnx")
