@@ -114,7 +114,7 @@ def forget_places(folder: Path) -> None:
         return value.replace(f"{root}/", "").replace(root, ".") if isinstance(value, str) else value
 
     kept = torch.load(folder / "detector.pt", map_location="cpu", weights_only=False)
-    kept["git"] = {}  # in a second worktree it would name the first's folder and commit; the card has the commit
+    kept["git"] = {}  # of a worktree, it names another folder; the card has the commit
     for notes in (kept["train_args"], kept["model"].args, kept["model"].yaml):
         notes.update({key: relative(value) for key, value in notes.items()})
     torch.save(kept, folder / "detector.pt")

@@ -41,7 +41,7 @@ FALSE_M = 0.03
 class Arguments:
     """What to measure on."""
 
-    samples: int = 500
+    samples: int = 800
     """Fresh pictures with the cube: other light, textures, things beside it, camera, arm in each."""
     empty: int = 500
     """Fresh pictures without it, for false detections."""
