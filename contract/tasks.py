@@ -38,9 +38,10 @@ _CUBE_ON_TABLE = TaskSpec(
 
 LIFT_CUBE = replace(
     _CUBE_ON_TABLE,
-    gentle_below_m=0.10,
-    gentle_step_m=0.004,  # 0.08 m/s: a third of the impact at full speed
-    press_stop_m=0.008,
+    horizon=120,
+    gentle_below_m=0.075,  # fingers meet the cube's top at 0.05
+    gentle_step_m=0.0025,  # 0.05 m/s: landing at 0.1 was measured to press with 36 N, at 0.24 with 52
+    press_stop_m=0.01,
     # While the hand comes down: then a knock decides whether a finger lands on the cube.
     randomisation=_randomised("cube", push_impulse_ns=Range(0.0, 0.06), push_ticks=Range(5, 40)),
 )

@@ -64,7 +64,7 @@ def test_bodies_differ_from_seed_to_seed_and_only_then() -> None:
 
 
 def test_the_lift_cube_contract_is_the_one_that_policies_were_shipped_with() -> None:
-    assert LIFT_CUBE.contract_hash() == "7a30bfddcf1d04331c6a92a4d06ced964d6f1b2d81302ae46de6a7773abd84a5"
+    assert LIFT_CUBE.contract_hash() == "dadcfc9e90a236a3c7e9556f52fce6dea170a36939dcb01d819d9cfffab4800f"
     assert "goal_tolerance_m" not in LIFT_CUBE.as_dict()
 
 
