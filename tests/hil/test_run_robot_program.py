@@ -22,10 +22,10 @@ pytestmark = pytest.mark.hil
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def start(file: Path, policy: Path, report: Path, trials: int) -> subprocess.Popen[str]:
+def start(file: Path, policy: Path, report: Path, trials: int, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, ROOT / "launch" / "run_robot.py", "--cell", file, "--policy", policy]
-        + ["--trials", str(trials), "--report", report],
+        + ["--trials", str(trials), "--report", report, *more],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -47,14 +47,17 @@ def test_a_policy_that_does_nothing_fails_honestly_and_leaves_nothing_running(
 ) -> None:
     cell, file = write_free_cell(tmp_path, "still")
     report = tmp_path / "report.json"
-    process = start(file, still_policy, report, trials=1)
+    process = start(file, still_policy, report, 1, "--randomise-visuals", "--pushes", "1")
     output, _ = process.communicate(timeout=150)
     assert process.returncode == 2, output
     figures = json.loads(report.read_text())
     assert (figures["trials"], figures["successes"], figures["limit_violations"], figures["faults"]) == (1, 0, 0, 0)
     assert figures["ended_early"] is None
     assert "never closed" in figures["per_trial"][0]["failure"]
-    assert figures["per_trial"][0]["ticks"] == LIFT_CUBE.horizon
+    assert figures["per_trial"][0]["ticks"] == LIFT_CUBE.horizon + 2.0 * LIFT_CUBE.rate_hz, (
+        "a push gives two seconds more"
+    )
+    assert (figures["randomise_visuals"], figures["pushes"], figures["true_poses"]) == (True, 1, False)
     assert_nothing_is_left_of(cell)
 
 
