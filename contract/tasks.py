@@ -38,7 +38,7 @@ _CUBE_ON_TABLE = TaskSpec(
 
 LIFT_CUBE = replace(
     _CUBE_ON_TABLE,
-    horizon=120,
+    horizon=150,
     gentle_below_m=0.075,  # fingers meet the cube's top at 0.05
     gentle_step_m=0.0025,  # 0.05 m/s: landing at 0.1 was measured to press with 36 N, at 0.24 with 52
     press_stop_m=0.01,

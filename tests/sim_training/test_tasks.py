@@ -64,7 +64,7 @@ def test_bodies_differ_from_seed_to_seed_and_only_then() -> None:
 
 
 def test_the_lift_cube_contract_is_the_one_that_policies_were_shipped_with() -> None:
-    assert LIFT_CUBE.contract_hash() == "dadcfc9e90a236a3c7e9556f52fce6dea170a36939dcb01d819d9cfffab4800f"
+    assert LIFT_CUBE.contract_hash() == "45626d242fa9e1b350b8eb8b5643903584f85257eb3dd1b239d17583b7dbd2a1"
     assert "goal_tolerance_m" not in LIFT_CUBE.as_dict()
 
 
