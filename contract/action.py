@@ -32,9 +32,11 @@ def command_pose(spec: TaskSpec, action: Any, command_base_tcp: Pose, pose_base_
     position = pose_base_tcp.position + lead
     position = xp.maximum(position, _like(spec.command_low_m, position))
     position = xp.minimum(position, _like(spec.command_high_m, position))
-    if spec.gentle_below_m is not None:
-        deepest = xp.clip(command_base_tcp.position[..., 2:], None, spec.gentle_below_m) - spec.gentle_step_m
-        position = xp.concatenate([position[..., :2], xp.maximum(position[..., 2:], deepest)], -1)
+    if spec.gentle_low_m is not None:
+        before, height = command_base_tcp.position[..., 2:], position[..., 2:]
+        deepest = xp.clip(before, None, spec.gentle_high_m) - spec.gentle_step_m
+        height = xp.where(before > spec.gentle_low_m, xp.maximum(height, deepest), height)
+        position = xp.concatenate([position[..., :2], height], -1)
     turn = limit_norm(unit[..., 3:6], 1.0) * _like(spec.rotation_scale_rad, unit)
     turned = quat_multiply(quat_from_axis_angle(turn), command_base_tcp.quaternion)
     return Pose(position, rotate_towards(pose_base_tcp.quaternion, turned, spec.max_lead_rad))

@@ -70,8 +70,8 @@ class TaskSpec:
     max_object_age_s: an estimate older than this stops the arm.
 
     What only some tasks have is None in the others, and left out of their contract's hash:
-    gentle_below_m, gentle_step_m: below that height the commanded tool sinks by so much in a tick at most, so that
-    fingers that land on something land softly.
+    gentle_low_m, gentle_high_m, gentle_step_m: between these heights the commanded tool sinks by so much in a tick at
+    most, so that fingers that land on something land softly.
     press_stop_m: in training an episode is lost once something holds the tool up by this much of where it would be, as
     the bridge stops an arm that presses too hard.
     gripper_stays_closed: the task is done with closed fingers, whatever the action's last number says.
@@ -107,7 +107,8 @@ class TaskSpec:
     hold_s: float = 0.5
     still_speed_m_s: float = 0.05
     max_object_age_s: float = 1.0
-    gentle_below_m: float | None = None
+    gentle_low_m: float | None = None
+    gentle_high_m: float | None = None
     gentle_step_m: float | None = None
     press_stop_m: float | None = None
     gripper_stays_closed: bool | None = None

@@ -39,8 +39,9 @@ _CUBE_ON_TABLE = TaskSpec(
 LIFT_CUBE = replace(
     _CUBE_ON_TABLE,
     horizon=150,
-    gentle_below_m=0.075,  # fingers meet the cube's top at 0.05
-    gentle_step_m=0.0025,  # 0.05 m/s: landing at 0.1 was measured to press with 36 N, at 0.24 with 52
+    gentle_low_m=0.045,  # fingers meet the cube's top at 0.047
+    gentle_high_m=0.068,
+    gentle_step_m=0.0015,  # 0.03 m/s: landing at 0.05 was measured to press with 31 N, at 0.1 with 36, at 0.24 with 52
     press_stop_m=0.01,
     # While the hand comes down: then a knock decides whether a finger lands on the cube.
     randomisation=_randomised("cube", push_impulse_ns=Range(0.0, 0.06), push_ticks=Range(5, 40)),

@@ -75,7 +75,7 @@ class Detector:
     """A YOLO network exported end to end (no suppression step left to do): of masks, or of keypoints."""
 
     def __init__(
-        self, folder: Path, min_score: float = 0.15, threads: int = 2, runtime: Runtime = DEFAULT_RUNTIME
+        self, folder: Path, min_score: float = 0.3, threads: int = 2, runtime: Runtime = DEFAULT_RUNTIME
     ) -> None:
         """Loads the weights of `folder`. Raises DetectorMissing or RuntimeMissing.
 

@@ -64,7 +64,7 @@ def test_bodies_differ_from_seed_to_seed_and_only_then() -> None:
 
 
 def test_the_lift_cube_contract_is_the_one_that_policies_were_shipped_with() -> None:
-    assert LIFT_CUBE.contract_hash() == "45626d242fa9e1b350b8eb8b5643903584f85257eb3dd1b239d17583b7dbd2a1"
+    assert LIFT_CUBE.contract_hash() == "73a165fb25fb74870bb7a6c81cda3d2b9c07093a477d0c5b21b7a3bf92ee580a"
     assert "goal_tolerance_m" not in LIFT_CUBE.as_dict()
 
 
