@@ -196,11 +196,15 @@ def board_poses(samples: Sequence[Sample], K: np.ndarray) -> tuple[np.ndarray, n
 def closed_form(A: np.ndarray, C: np.ndarray, method: int) -> np.ndarray | None:
     """OpenCV's T_reference_camera of A and T_camera_board, (N, 4, 4) each; None where it gives no transform."""
     G = np.linalg.inv(A)
+    # It tells the terminal about every subset without much rotation; those are expected, and fail below.
+    loud = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         tool, board = (list(G[:, :3, :3]), list(G[:, :3, 3])), (list(C[:, :3, :3]), list(C[:, :3, 3]))
         R, t = cv2.calibrateHandEye(*tool, *board, method=method)
     except cv2.error:
         return None
+    finally:
+        cv2.utils.logging.setLogLevel(loud)
     if R is None or not np.isfinite(R).all() or not np.isfinite(t).all() or abs(np.linalg.det(R) - 1.0) > 1e-2:
         return None
     X = np.eye(4)

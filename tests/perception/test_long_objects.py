@@ -7,10 +7,11 @@ import pytest
 
 from contract.poses import Pose, quat_from_axis_angle, quat_from_yaw, quat_multiply
 from contract.tasks import PEG_UPRIGHT, PULL_CUBE_TOOL
+from perception.depth_noise import noisy_depth
 from perception.long_objects import measure_peg
 from perception.measurement import Measurement, project
 from perception.measuring import hook_points_m
-from perception.synthetic_data import labelled, noisy_depth
+from perception.synthetic_data import labelled
 from perception.tool_objects import measure_tool
 from robot_runtime.mock_cell.renders import Sample, render_samples
 from tests.perception import made_up

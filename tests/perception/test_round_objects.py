@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from perception.depth_noise import noisy_depth
 from perception.measurement import Measurement
 from perception.round_objects import measure_ball, measure_spot
-from perception.synthetic_data import noisy_depth
 from tests.perception import made_up
 
 BALL_M, SPOT_M = 0.035, 0.06

@@ -8,12 +8,12 @@ import numpy as np
 
 from contract.poses import Pose, quat_from_yaw
 from contract.tasks import PEG_UPRIGHT
+from perception.depth_noise import noisy_depth
 from perception.measurement import project
 from perception.synthetic_data import (
     Labelled,
     label_line,
     labelled,
-    noisy_depth,
     ordered_ends,
     padded,
     random_crop,
