@@ -77,7 +77,9 @@ def test_a_shown_board_is_rendered_where_it_is(name: str) -> None:
     expected = p[:, :2] / p[:, 2:] * [K[0, 0], K[1, 1]] + K[:2, 2]
     assert np.sqrt(((found.corners_px - expected) ** 2).sum(axis=1).mean()) < 0.3
     u, v = np.round(expected).astype(int).T
-    assert np.abs(depth_m[v, u] - p[:, 2]).max() < 0.01
+    known = depth_m[v, u] > 0
+    assert known.mean() > 0.7
+    assert np.abs(depth_m[v, u] - p[:, 2])[known].max() < 0.01
 
 
 ONES = np.ones(7)
