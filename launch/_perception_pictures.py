@@ -38,11 +38,11 @@ def draw_map(path: Path, looks: Sequence[Looked]) -> None:
     figure, (area, sizes, honest) = plt.subplots(1, 3, figsize=(14, 4.6))
     arrows = area.quiver(
         truth[:, 1], truth[:, 0], error_mm[:, 1], error_mm[:, 0], distance_mm, cmap="viridis", clim=(0.0, 5.0),
-        angles="xy", scale_units="xy", scale=200, width=0.004,
+        angles="xy", scale_units="xy", scale=40, width=0.004,
     )  # fmt: skip
     low, high = LIFT_CUBE.object_low_m, LIFT_CUBE.object_high_m
     area.plot([low[1], high[1], high[1], low[1], low[1]], [low[0], low[0], high[0], high[0], low[0]], "k:", lw=0.8)
-    area.set(title="error over the work area, 200 x", xlabel="y, m", ylabel="x, m", aspect="equal")
+    area.set(title="error over the work area, 25 x", xlabel="y, m", ylabel="x, m", aspect="equal")
     area.invert_xaxis()
     figure.colorbar(arrows, ax=area, label="mm")
     sizes.hist(np.clip(distance_mm, 0, 10), bins=50)
