@@ -176,4 +176,5 @@ def stretched(card: TaskSpec, factor: int) -> TaskSpec:
         horizon=card.horizon * factor,
         translation_scale_m=card.translation_scale_m / factor,
         rotation_scale_rad=(next(turn), next(turn), next(turn)),
+        gentle_step_m=None if card.gentle_step_m is None else card.gentle_step_m / factor,
     )
