@@ -135,19 +135,19 @@ def _spread(what: str, values: Any) -> dict[str, float]:
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
     """Where allowed, all threads in the real-time class: what else runs on the machine does not count then."""
-    threads = [int(thread.name) for thread in Path("/proc/self/task").iterdir()]
-
-    def put(policy: int, priority: int) -> None:
-        for thread in threads:
-            with contextlib.suppress(PermissionError, ProcessLookupError):
-                os.sched_setscheduler(thread, policy, os.sched_param(priority))
-
-    before = os.sched_getscheduler(0)
-    put(os.SCHED_RR, 1)
+    before = {}
+    for thread in Path("/proc/self/task").iterdir():
+        number = int(thread.name)
+        with contextlib.suppress(PermissionError, ProcessLookupError):
+            was = os.sched_getscheduler(number), os.sched_getparam(number)
+            os.sched_setscheduler(number, os.SCHED_RR, os.sched_param(1))
+            before[number] = was
     try:
         yield
     finally:
-        put(before, 0)
+        for number, (policy, priority) in before.items():
+            with contextlib.suppress(PermissionError, ProcessLookupError):
+                os.sched_setscheduler(number, policy, priority)
 
 
 def one_frame(detector: Detector, sample: Sample) -> float:

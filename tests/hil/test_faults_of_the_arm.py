@@ -220,8 +220,7 @@ def test_a_joint_is_stopped_before_its_end_from_either_side(
         turned = quat_multiply(quat_from_axis_angle(np.array([0.0, 0.0, side * 0.06])), here.quaternion)
         return Pose(here.position, turned)
 
-    stage.ready(client)
-    clipped = clipped_in(follow(client, turn, 110))
+    clipped = clipped_in(stage.follow(client, turn, 110))
     arm, q = arm_limits(stage.cell.robot.model), client.latest().q
     assert "joint 7 limit" in clipped
     margin = min(arm.q_high[6] - q[6], q[6] - arm.q_low[6])
@@ -234,9 +233,8 @@ def test_a_joint_is_stopped_before_its_end_from_either_side(
 
 def test_a_singular_pose_is_approached_ever_more_slowly(stage: Stage, client: BridgeClient, matrix: Matrix) -> None:
     """Stretched out to the far upper corner of the workspace, beyond what the arm reaches."""
-    stage.ready(client)
     begun = stage.seen[-1].stamp
-    clipped = clipped_in(follow(client, towards(np.array(stage.cell.workspace.high_m)), 100))
+    clipped = clipped_in(stage.follow(client, towards(np.array(stage.cell.workspace.high_m)), 100))
     assert "singular" in clipped or "limit" in clipped
     assert client.status().fault is None
     fastest = np.max([np.abs(row.state.dq) for row in stage.since(begun)], axis=0)
@@ -247,9 +245,8 @@ def test_a_singular_pose_is_approached_ever_more_slowly(stage: Stage, client: Br
 
 def test_the_workspace_is_not_left_by_setpoints(stage: Stage, client: BridgeClient, matrix: Matrix) -> None:
     high = stage.cell.workspace.high_m[1]
-    stage.ready(client)
     begun = stage.seen[-1].stamp
-    assert "workspace" in clipped_in(follow(client, by(0.0, 0.012, 0.0), 50)[-1:])
+    assert "workspace" in clipped_in(stage.follow(client, by(0.0, 0.012, 0.0), 50)[-1:])
     assert max(row.state.pose_base_tcp.position[1] for row in stage.since(begun)) < high + 0.005
     matrix.note("workspace left by setpoints", "clipped to the wall", 0.0, [0.0])
     client.move_home(LIFT_CUBE.start_q_rad)
