@@ -1,0 +1,1 @@
+"""RLDG: episodes of experts and of people, kept, judged, mixed and exported."""
