@@ -131,8 +131,8 @@ class Run:
         )
         _terminal.checked("camera", f"{eye.serial} at {eye.address}, {eye.width}x{eye.height}, {eye.rate_hz} Hz")
         # Checks a calibration that the cell names; one that is yet to be made replaces it before anything is looked at.
-        rows = np.eye(4) if arguments.calibrate else eye.T_base_camera_matrix
-        estimator = Estimator(spec, camera, detector, Pose.from_matrix(rows), eye.clock)
+        rows, K = (np.eye(4), None) if arguments.calibrate else (eye.T_base_camera_matrix, eye.calibrated_K)
+        estimator = Estimator(spec, camera, detector, Pose.from_matrix(rows), eye.clock, K)
         stack.enter_context(_running.bridge(cell, arguments.cell, _terminal.say))
         client = stack.enter_context(BridgeClient(cell, "run_robot", lambda state, _: estimator.on_state(state)))
         client.connect(spec.contract_hash(), spec.period_s)

@@ -50,6 +50,11 @@ class CameraSettings(_Mode):
             return np.array(self.T_base_camera, dtype=float)
         return self.load_calibration().T_reference_camera.matrix()
 
+    @property
+    def calibrated_K(self) -> np.ndarray | None:
+        """Pinhole matrix in pixels from its calibration, None without one. Shape: (3, 3). Raises CalibrationError."""
+        return None if self.calibration is None else self.load_calibration().K
+
     def load_calibration(self) -> store.Calibration:
         """Of this serial and mode. Raises store.CalibrationError if it must not be used."""
         return self._load("fixed")
