@@ -40,8 +40,8 @@ LIFT_CUBE = replace(
     _CUBE_ON_TABLE,
     horizon=150,
     gentle_low_m=0.044,  # fingers meet the cube's top at 0.047
-    gentle_high_m=0.060,
-    gentle_step_m=0.001,  # 0.02 m/s: landing at 0.05 was measured to press with 31 N, at 0.1 with 36, at 0.24 with 52
+    gentle_high_m=0.056,
+    gentle_step_m=0.00075,  # 0.015 m/s: landing on a cube that was just pushed was 26 to 46 N at 0.03 m/s, 52 at 0.24
     gentle_lead_m=0.005,  # 10 N of the arm's stiffness; friction and waiting add as much, and at 30 the bridge stops it
     # While the hand comes down: then a knock decides whether a finger lands on the cube.
     randomisation=_randomised("cube", push_impulse_ns=Range(0.0, 0.06), push_ticks=Range(5, 40)),
