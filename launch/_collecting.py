@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-import numpy as np
-
 import _rig
 import _terminal
 from perception.camera import Frame
@@ -18,9 +16,10 @@ from perception.realsense import RealSenseCamera
 from robot_runtime.bridge_client import BridgeFaulted
 from robot_runtime.cell_cameras import calibration_name
 from robot_runtime.collection.episode import About
+from robot_runtime.collection.film import Eye
 from robot_runtime.collection.folder import Folder, Kind
 from robot_runtime.collection.put_down import holds_something, put_down, random_place
-from robot_runtime.collection.recorder import Eye, Recorder
+from robot_runtime.collection.recorder import Recorder
 from robot_runtime.collection.targets import Targets
 from robot_runtime.loop import LoopStatistics, Tick
 from robot_runtime.trials import NothingInSight, Trial, TrialRunner
@@ -58,7 +57,7 @@ class Collector:
         front, wrist = rig.cell.camera, rig.cell.wrist_camera
         assert wrist is not None
         wrist_camera = stack.enter_context(_rig.open_eye(wrist, name="wrist"))
-        self._eyes = {"wrist": _eye(rig, wrist_camera, wrist.clock), "front": _eye(rig, rig.camera, front.clock)}
+        self._eyes = [_eye("wrist", rig, wrist_camera, wrist.clock), _eye("front", rig, rig.camera, front.clock)]
         self._rig, self._folder, self._targets, self._settings = rig, folder, targets, settings
         self._runner = TrialRunner(rig.client, rig.estimator, rig.spec, rig.policy, rig.judge.looked_at)
         self._loop = LoopStatistics()
@@ -116,7 +115,7 @@ class Collector:
             self._rig.judge.disturb(tick)
 
         began = datetime.now(UTC).isoformat(timespec="seconds")
-        with _terminal.StopKey() if sys.stdin.isatty() else contextlib.nullcontext() as key:
+        with recorder, _terminal.StopKey() if sys.stdin.isatty() else contextlib.nullcontext() as key:
             trial = self._runner.run(number, seed, show, key or (lambda: False))
         trial = self._rig.judge.judged(trial)
         self._loop.add(trial.loop)
@@ -127,7 +126,7 @@ class Collector:
             self._folder.add(number, recorder.episode(about))
         self._targets.add(variant, bool(trial.success), trial.duration_s)
         self._carries = bool(trial.success) and self._settings.scripted and holds_something(self._rig.client)
-        self._tell(number, variant, trial, recorder)
+        self._tell(number, variant, trial, recorder.steps)
         return key is not None and key.pause
 
     def _put_in_place(self, seed: int, variant: str) -> PlacedBy:
@@ -149,31 +148,27 @@ class Collector:
         runner.wait_for_object()
         return "cell"
 
-    def _tell(self, number: int, variant: str, trial: Trial, recorder: Recorder) -> None:
+    def _tell(self, number: int, variant: str, trial: Trial, steps: int) -> None:
         colour, word = (_terminal.GREEN, "lifted") if trial.success else (_terminal.RED, "failed")
         _terminal.say(
             f"  episode {number:>3}  {_terminal.paint(word, colour)}  {variant}  {trial.duration_s:4.1f} s"
-            f"  {recorder.steps} steps, {sum(recorder.dropped.values())} frames dropped  |  {self._targets}"
+            f"  {steps} steps  |  {self._targets}"
             f"  {trial.failure or ''}"
         )
 
 
-def _eye(rig: _rig.Rig, camera: RealSenseCamera, clock: Literal["host", "robot"]) -> Eye:
+def _eye(name: str, rig: _rig.Rig, camera: RealSenseCamera, clock: Literal["host", "robot"]) -> Eye:
     def stamp_of(frame: Frame) -> float | None:
         return rig.estimator.robot_clock.stamp_of(frame, clock)
 
-    return Eye(camera, stamp_of, 1.0 / camera.mode.rate_hz)
+    return Eye(name, camera, stamp_of, 1.0 / camera.mode.rate_hz)
 
 
 def _outcome(trial: Trial, recorder: Recorder, placed_by: PlacedBy) -> dict[str, Any]:
     """What an episode's About says of its trial."""
-    ages_ms = {
-        name: {"median": round(float(np.median(ages)), 1), "max": round(max(ages), 1)}
-        for name, ages in recorder.ages_ms().items()
-    }
     timings = {
         "steps": recorder.steps, "ticks": trial.loop.ticks, "skipped_ticks": trial.loop.skipped_ticks,
-        "loop_jitter_ms": trial.loop.jitter_ms(), "frames_dropped": recorder.dropped, "picture_age_ms": ages_ms,
+        "loop_jitter_ms": trial.loop.jitter_ms(), **recorder.timings(),
     }  # fmt: skip
     notes = {
         "placed_by": placed_by, "failure": trial.failure, "faults": trial.faults, "clipped": trial.loop.clipped,
