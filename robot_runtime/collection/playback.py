@@ -17,7 +17,7 @@ from robot_runtime.collection.episode import RATE_HZ, Episode
 from robot_runtime.motions import Mover, stay, towards
 
 TO_START_TICKS, REST_TICKS = 20, 10
-HALF_AFTER_S = 0.4 / RATE_HZ
+HALF_AFTER_S = 0.5 / RATE_HZ
 """The bridge wants a setpoint every half step: half of each action is asked for first, and the whole after this."""
 
 
@@ -67,7 +67,7 @@ def play(client: BridgeClient, spec: TaskSpec, made: Episode) -> Played:
     while (now := client.wait_until(due)).stamp < began + lasts_s:
         times_s.append(now.stamp - began)
         positions_m.append(now.pose_base_tcp.position)
-        while len(script) > 1 and script[1].since_s <= times_s[-1]:
+        while len(script) > 1 and script[1].since_s < times_s[-1] + spec.period_s / 2:  # the nearest tick
             script.popleft()
         sequence += 1
         answer = client.send(Setpoint(now.stamp + spec.period_s, sequence, script[0].pose_base_tcp, np.zeros(6)))
