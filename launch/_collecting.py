@@ -14,7 +14,6 @@ import _terminal
 from perception.camera import Frame
 from perception.realsense import RealSenseCamera
 from robot_runtime.bridge_client import BridgeFaulted
-from robot_runtime.cell_cameras import calibration_name
 from robot_runtime.collection.episode import About
 from robot_runtime.collection.film import Eye
 from robot_runtime.collection.folder import Folder, Kind
@@ -33,12 +32,16 @@ class TooManyFailures(RuntimeError):
 
 @dataclass(frozen=True)
 class Settings:
-    """seed: of the run. scripted: the arm puts down what it holds. failures: so many in a row end the run."""
+    """seed: of the run. scripted: the arm puts down what it holds. failures: so many in a row end the run.
+
+    calibration: which of the cameras, in words.
+    """
 
     seed: int
     scripted: bool
     keep_frames: bool
     failures: int
+    calibration: str
 
 
 class Collector:
@@ -53,7 +56,7 @@ class Collector:
         kind: Kind,
         settings: Settings,
     ) -> None:
-        """Starts the wrist camera, which the cell has. Raises CameraMissing, WrongCamera, CalibrationError."""
+        """Starts the wrist camera, which the cell has. Raises CameraMissing, WrongCamera."""
         front, wrist = rig.cell.camera, rig.cell.wrist_camera
         assert wrist is not None
         wrist_camera = stack.enter_context(_rig.open_eye(wrist, name="wrist"))
@@ -66,8 +69,7 @@ class Collector:
         self._about = About(
             task=kind.task, instruction=rig.spec.instruction, variant="", success=None,
             success_by="truth" if rig.cell.mock is not None else "operator", contract_hash=kind.contract_hash,
-            calibration=f"front {calibration_name(front)}, wrist {calibration_name(wrist)}", policy=kind.policy,
-            cell=rig.cell.name, began="", seed=settings.seed, duration_s=0.0,
+            calibration=settings.calibration, policy=kind.policy, cell=rig.cell.name, began="", seed=settings.seed, duration_s=0.0,
             cameras={"wrist": f"{wrist.serial} {wrist_camera.mode}", "front": f"{front.serial} {rig.camera.mode}"},
         )  # fmt: skip
 
