@@ -69,7 +69,8 @@ class Collector:
         self._about = About(
             task=kind.task, instruction=rig.spec.instruction, variant="", success=None,
             success_by="truth" if rig.cell.mock is not None else "operator", contract_hash=kind.contract_hash,
-            calibration=settings.calibration, policy=kind.policy, cell=rig.cell.name, began="", seed=settings.seed, duration_s=0.0,
+            calibration=settings.calibration, policy=kind.policy, cell=rig.cell.name, began="", seed=settings.seed,
+            duration_s=0.0,
             cameras={"wrist": f"{wrist.serial} {wrist_camera.mode}", "front": f"{front.serial} {rig.camera.mode}"},
         )  # fmt: skip
 
