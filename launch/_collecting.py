@@ -118,8 +118,8 @@ class Collector:
             self._rig.judge.disturb(tick)
 
         began = datetime.now(UTC).isoformat(timespec="seconds")
-        with recorder, _terminal.StopKey() if sys.stdin.isatty() else contextlib.nullcontext() as key:
-            trial = self._runner.run(number, seed, show, key or (lambda: False))
+        with recorder:
+            trial, pause = self._run(number, seed, show)
         trial = self._rig.judge.judged(trial)
         self._loop.add(trial.loop)
         if recorder.steps:
@@ -130,7 +130,13 @@ class Collector:
         self._targets.add(variant, bool(trial.success), trial.duration_s)
         self._carries = bool(trial.success) and self._settings.scripted and holds_something(self._rig.client)
         self._tell(number, variant, trial, recorder.steps)
-        return key is not None and key.pause
+        return pause
+
+    def _run(self, number: int, seed: int, show: Callable[[Tick], None]) -> tuple[Trial, bool]:
+        """One trial, and whether a pause was asked for."""
+        with _terminal.StopKey() if sys.stdin.isatty() else contextlib.nullcontext() as key:
+            trial = self._runner.run(number, seed, show, key or (lambda: False))
+        return trial, key is not None and key.pause
 
     def _put_in_place(self, seed: int, variant: str) -> PlacedBy:
         """The arm at its start pose, the object at rest in sight. Raises NothingInSight."""
