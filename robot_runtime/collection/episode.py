@@ -146,13 +146,22 @@ def write(path: Path, episode: Episode) -> None:
     check(episode)
     staging = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with h5py.File(staging, "w") as file:
-            _fill(file, episode)
-        with staging.open("rb") as written:
-            os.fsync(written.fileno())
+        with staging.open("wb") as file:
+            file.write(_bytes(episode))
+            file.flush()
+            os.fsync(file.fileno())
         staging.replace(path)
     finally:
         staging.unlink(missing_ok=True)
+
+
+def _bytes(episode: Episode) -> bytes:
+    """The file's content, made in memory: on a full disk HDF5 itself was seen to end the process."""
+    with h5py.File("episode", "w", driver="core", backing_store=False) as file:
+        _fill(file, episode)
+        file.flush()
+        image: bytes = file.id.get_file_image()
+    return image
 
 
 def _fill(file: h5py.File, episode: Episode) -> None:
@@ -177,7 +186,7 @@ def check(episode: Episode) -> None:
     if count == 0:
         raise EpisodeBroken("The episode has no steps.")
     for name, shape in COLUMNS.items():
-        got = np.shape(episode.steps.get(name))
+        got = np.shape(episode.steps.get(name, ()))
         if got != (count, *shape):
             raise EpisodeBroken(f"Column '{name}' has shape {got}, not {(count, *shape)}.")
         if not np.isfinite(episode.steps[name]).all():
@@ -185,7 +194,7 @@ def check(episode: Episode) -> None:
     if "wrist" not in episode.images:
         raise EpisodeBroken("The episode has no pictures of camera 'wrist'.")
     for camera, pictures in episode.images.items():
-        if len(pictures) != count or np.shape(episode.image_stamps.get(camera)) != (count,):
+        if len(pictures) != count or np.shape(episode.image_stamps.get(camera, ())) != (count,):
             raise EpisodeBroken(f"Camera '{camera}' has {len(pictures)} pictures for {count} steps.")
 
 
@@ -200,9 +209,9 @@ def read(path: Path, with_frames: bool = False) -> Episode:
     with _opened(path) as file:
         about = _about(path, file)
         try:
-            columns = {group: {name: file[group][name][:] for name in file[group]} for group in _TABLES}
+            columns: dict[str, Any] = {group: {name: file[group][name][:] for name in file[group]} for group in _TABLES}
             wanted = ("images", "frames") if with_frames else ("images",)
-            pictures = {
+            pictures: dict[str, Any] = {
                 group: {camera: [row.tobytes() for row in file[group][camera][:]] for camera in file[group]}
                 for group in wanted
             }
