@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
-"""Train a success classifier from folders of episodes, choose its threshold for precision, and ship it with its card."""
+"""Train a success classifier from folders of episodes, choose its threshold for precision, and write its card."""
 
 import _environment
 
 _environment.enter()
 
-import json
 import subprocess
 import sys
 import time
@@ -110,8 +109,8 @@ def main(arguments: Arguments) -> None:
     threshold = training.choose_threshold(calibration, arguments.consecutive, arguments.precision)
     if threshold is None:
         raise UnusableData(
-            f"No threshold is right in {100 * arguments.precision:g} % of what it says on {len(calibration)} calibration"
-            " episodes: collect more episodes, or train longer."
+            f"No threshold is right in {100 * arguments.precision:g} % of what it says on {len(calibration)} episodes"
+            " kept to choose it with: collect more episodes, or train longer."
         )
     figures: dict[str, Any] = {}
     for name, rows in (
@@ -150,13 +149,17 @@ def say(card: Card) -> None:
     for split_name, part in card.figures.items():
         for level in ("pictures", "in_a_row", "episodes"):
             row = part[level]
-            rates = [
-                "none" if row[rate] is None else
-                f"{100 * row[rate]:.1f} % ({100 * row[f'{rate}_interval'][0]:.0f} to {100 * row[f'{rate}_interval'][1]:.0f})"
-                for rate in ("precision", "recall")
-            ]  # fmt: skip
-            print(f"  {split_name:<12} {level:<9} {row['count']:>6}  precision {rates[0]:<22} recall {rates[1]}")
-    print(json.dumps({"held_out": card.figures["held_out"]["episodes"]}))
+            print(
+                f"  {split_name:<12} {level:<9} {row['count']:>6}"
+                f"  precision {_percent(row, 'precision'):<22} recall {_percent(row, 'recall')}"
+            )
+
+
+def _percent(row: dict[str, Any], rate: str) -> str:
+    if row[rate] is None:
+        return "of nothing"
+    low, high = row[f"{rate}_interval"]
+    return f"{100 * row[rate]:.1f} % ({100 * low:.0f} to {100 * high:.0f})"
 
 
 if __name__ == "__main__":

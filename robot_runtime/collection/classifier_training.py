@@ -93,7 +93,9 @@ def split(shown: Sequence[Shown], seed: int) -> Split:
         steps = np.concatenate([one.verdicts for one in part])
         for verdict, word in ((DONE, "done"), (NOT_DONE, "not done")):
             if not (steps == verdict).any():
-                raise UnusableData(f"No step of {len(part)} episodes shows the task {word}: collect more, or mark them.")
+                raise UnusableData(
+                    f"No step of {len(part)} episodes shows the task {word}: collect more, or mark them."
+                )
     return Split(*parts)
 
 
@@ -112,7 +114,9 @@ def network(backbone: Backbone, weights: Path | None, seed: int) -> nn.Module:
     return made
 
 
-def train(model: nn.Module, shown: Sequence[Shown], steps: int, batch: int, seed: int, told: Callable[[float], None]) -> None:
+def train(
+    model: nn.Module, shown: Sequence[Shown], steps: int, batch: int, seed: int, told: Callable[[float], None]
+) -> None:
     """Learns from as many done as not done pictures, changed at random. told: the running loss after every step."""
     generator = torch.Generator().manual_seed(seed)
     random = np.random.default_rng(seed)
