@@ -197,7 +197,7 @@ def count(scored: Sequence[Scored], threshold: float, consecutive: int) -> dict[
 
 
 def precision_recall(said: np.ndarray, true: np.ndarray) -> dict[str, Any]:
-    """Of what was said, how much is true, and the other way round, with Wilson intervals; None of nothing. Shapes: (N,)"""
+    """How much of what was said is true, and the other way round; Wilson intervals, None of nothing. Shapes: (N,) bool"""
     right, claimed, real = int((said & true).sum()), int(said.sum()), int(true.sum())
     return {
         "count": len(true), "true": real, "said": claimed, "right": right,

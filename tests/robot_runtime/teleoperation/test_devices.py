@@ -138,9 +138,9 @@ def test_a_button_acts_once_however_long_it_is_held() -> None:
 
 
 def test_a_mouse_that_is_unplugged_is_said_to_be_gone() -> None:
-    with SpaceMouse(1.0, lambda: SyntheticMouse({"t": OSError("read error")})) as device:
-        with pytest.raises(DeviceMissing, match=r"The SpaceMouse is gone \(read error\): plug it in"):
-            device.read()
+    device = SpaceMouse(1.0, lambda: SyntheticMouse({"t": OSError("read error")}))
+    with device, pytest.raises(DeviceMissing, match=r"The SpaceMouse is gone \(read error\): plug it in"):
+        device.read()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from contract.poses import Pose, quat_from_yaw, quat_multiply
 from contract.tasks import LIFT_CUBE
 from robot_runtime.loop import PolicyLoop, Tick
-from robot_runtime.policy import PolicyRunner
+from robot_runtime.policy import Actor, PolicyRunner
 from robot_runtime.teleoperation.device import DeviceMissing, Reading, together
 from robot_runtime.teleoperation.intervention import LET_GO_S, Intervention, Still, action_of, marked_steps
 from tests.robot_runtime.teleoperation.hands import SyntheticHand, pushing
@@ -20,11 +20,11 @@ POLICY = Constant(0.1, 0, 0, 0, 0, 0, 0)
 
 
 def run(
-    arm: IdealArm, script: dict[int, Reading], ticks: int, actor: object = POLICY
+    arm: IdealArm, script: dict[int, Reading], ticks: int, actor: Actor = POLICY
 ) -> tuple[list[Tick], Intervention]:
     """The loop, with a hand that does at each tick what the script says, else nothing."""
     said = iter([Reading(), *(script.get(k, Reading()) for k in range(ticks))])
-    hand = Intervention(actor, [SyntheticHand(lambda: next(said))], arm.latest)  # type: ignore[arg-type]
+    hand = Intervention(actor, [SyntheticHand(lambda: next(said))], arm.latest)
     seen: list[Tick] = []
 
     def watch(tick: Tick) -> bool:
