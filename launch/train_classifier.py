@@ -93,7 +93,8 @@ def main(arguments: Arguments) -> None:
     began_s = time.monotonic()
     shown = read(arguments)
     parts = training.split(shown, arguments.seed)
-    model = training.network(arguments.backbone, arguments.weights, arguments.seed)
+    width = shown[0].pictures.shape[2]
+    model = training.network(arguments.backbone, arguments.weights, width, arguments.seed)
     with tqdm(total=arguments.steps, desc="training", mininterval=1.0) as bar:
 
         def told(loss: float) -> None:
@@ -119,7 +120,7 @@ def main(arguments: Arguments) -> None:
         figures[name] = training.count(rows, threshold, arguments.consecutive) | counts_of(rows)
     card = Card(arguments.task, arguments.cameras, threshold, arguments.consecutive, "", figures)
     made = provenance(arguments, shown) | {"wall_s": round(time.monotonic() - began_s)}
-    card = training.ship(model, Card(**vars(card) | {"provenance": made}), arguments.out, shown[0].pictures.shape[2])
+    card = training.ship(model, Card(**vars(card) | {"provenance": made}), arguments.out, width)
     if arguments.report is not None:
         arguments.report.write_text(card.as_json())
     say(card)

@@ -33,6 +33,8 @@ from robot_runtime.collection.success_steps import DONE, NOT_DONE, CannotJudge, 
 from robot_runtime.trials import wilson_interval
 
 Backbone = Literal["shufflenet_v2_x0_5", "mobilenet_v3_small", "resnet18"]
+_SIXTEENTH: dict[Backbone, int] = {"shufflenet_v2_x0_5": 4, "mobilenet_v3_small": 9, "resnet18": 7}
+"""So many of its layers lead to features a sixteenth as fine as the picture."""
 LEAST_THRESHOLD = 0.5
 """Where a lower one would do on few calibration episodes, it would still be wrong."""
 
@@ -99,19 +101,28 @@ def split(shown: Sequence[Shown], seed: int) -> Split:
     return Split(*parts)
 
 
-def network(backbone: Backbone, weights: Path | None, seed: int) -> nn.Module:
-    """One output: the logit that the task is done. weights: a state dict of the backbone, its last layer not used."""
+def network(backbone: Backbone, weights: Path | None, width: int, seed: int) -> nn.Module:
+    """One output: the logit that the task is done. width: of the pictures, all cameras side by side.
+
+    weights: a state dict of the backbone as torchvision has it. What it sees a sixteenth as fine is not averaged over
+    the picture but kept in its place, since where things are is what tells high from low. Raises UnusableData.
+    """
     torch.manual_seed(seed)
-    made: nn.Module = getattr(torchvision.models, backbone)(weights=None, num_classes=1)
+    whole: nn.Module = getattr(torchvision.models, backbone)(weights=None)
     if weights is not None:
-        ours = made.state_dict()
         try:
-            given = torch.load(weights, map_location="cpu", weights_only=True)
-            fitting = {name: value for name, value in given.items() if ours[name].shape == value.shape}
+            whole.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
         except Exception as error:  # whatever torch thinks of another file
             raise UnusableData(f"{weights} does not hold the weights of {backbone}: leave --weights out.") from error
-        made.load_state_dict(ours | fitting)
-    return made
+    layers = list(whole.features if backbone == "mobilenet_v3_small" else whole.children())
+    seen = nn.Sequential(*layers[: _SIXTEENTH[backbone]])
+    with torch.inference_mode():
+        channels = seen.eval()(torch.zeros(1, 3, SIDE_PX, width)).shape[1]
+    places = (SIDE_PX // 16) * (width // 16)
+    return nn.Sequential(
+        seen, nn.Conv2d(channels, 16, 1), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten(),
+        nn.Dropout(0.3), nn.Linear(16 * places, 64), nn.ReLU(), nn.Linear(64, 1),
+    )  # fmt: skip
 
 
 def train(
@@ -155,7 +166,7 @@ def changed(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     moved = jittered.clone()
     for index in range(count):
         for left in range(0, pixels.shape[3], SIDE_PX):
-            aside = torch.randint(-4, 5, (2,), generator=generator).tolist()
+            aside = torch.randint(-3, 4, (2,), generator=generator).tolist()
             part = jittered[index, :, :, left : left + SIDE_PX]
             moved[index, :, :, left : left + SIDE_PX] = part.roll(aside, (1, 2))
     return moved.clamp(-1.0, 1.0)
@@ -197,7 +208,7 @@ def count(scored: Sequence[Scored], threshold: float, consecutive: int) -> dict[
 
 
 def precision_recall(said: np.ndarray, true: np.ndarray) -> dict[str, Any]:
-    """How much of what was said is true, and the other way round; Wilson intervals, None of nothing. Shapes: (N,) bool"""
+    """How much of what was said is true, and the other way round; None of nothing. Shapes: (N,) bool"""
     right, claimed, real = int((said & true).sum()), int(said.sum()), int(true.sum())
     return {
         "count": len(true), "true": real, "said": claimed, "right": right,

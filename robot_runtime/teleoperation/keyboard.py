@@ -17,7 +17,7 @@ import numpy as np
 from robot_runtime.teleoperation.device import DeviceMissing, Reading, in_wrist
 
 HELD_S = 0.25
-"""Wall time that a key counts as held after it was last heard of; terminals repeat one that is held 30 times a second."""
+"""Wall time that a key counts as held after it was last heard of; terminals repeat it 30 times a second."""
 
 MOVES = {
     "w": (0, 1.0), "s": (0, -1.0), "a": (1, 1.0), "d": (1, -1.0), "r": (2, 1.0), "f": (2, -1.0),
