@@ -30,8 +30,11 @@ class Judge(Protocol):
     def looked_at(self, fault: LatchedFault) -> bool:
         """Before that fault is cleared and the arm goes on: whether a person has looked at it."""
 
-    def set_up(self, seed: int) -> None:
-        """The arm waits at its start pose: put the object somewhere in the work area."""
+    def set_up(self, seed: int, variant: str | None = None) -> None:
+        """The arm waits at its start pose: put the object, or that variant of it, somewhere in the work area."""
+
+    def begin(self) -> None:
+        """The arm waits at its start pose and the object lies where the trial is to begin."""
 
     def watching(self) -> contextlib.AbstractContextManager[Callable[[], bool]]:
         """For the time of one trial: whether somebody asks for a stop."""
@@ -61,12 +64,18 @@ class GroundTruth:
         """Nobody is there."""
         return False
 
-    def set_up(self, seed: int) -> None:
+    def set_up(self, seed: int, variant: str | None = None) -> None:
         """Teleports the cube."""
         if self._randomise_visuals:
             self._scoring.disturb("looks", seed=seed)
+        if variant is not None:
+            self._scoring.disturb("variant", kind=variant)
         self._scoring.reset(seed)
         self._pushes.begin(seed)
+
+    def begin(self) -> None:
+        """Only what happens from now on counts."""
+        self._scoring.begin()
 
     def watching(self) -> contextlib.AbstractContextManager[Callable[[], bool]]:
         """Nobody asks."""
@@ -89,11 +98,13 @@ class GroundTruth:
 class Operator:
     """Whoever sits at the terminal with the stop button in reach."""
 
-    def __init__(self, spec: TaskSpec) -> None:
+    def __init__(self, spec: TaskSpec, puts_down: bool = False) -> None:
+        """puts_down: after a success the arm itself puts the object down."""
         if not sys.stdin.isatty():
             raise NoTerminal("A lab cell needs an operator: start this program from a terminal, not from a script.")
         self._object = spec.object_name
         self._instruction = spec.instruction
+        self._puts_down = puts_down
 
     def before_first_motion(self) -> None:
         """Asks once."""
@@ -110,9 +121,13 @@ class Operator:
         )
         return True
 
-    def set_up(self, seed: int) -> None:
+    def set_up(self, seed: int, variant: str | None = None) -> None:
         """The seed means nothing to a person."""
-        _terminal.ask(f"Put the {self._object} anywhere in the work area and step back. Enter starts the trial.")
+        what = variant or self._object
+        _terminal.ask(f"Put the {what} anywhere in the work area and step back. Enter starts the trial.")
+
+    def begin(self) -> None:
+        """Nothing to do."""
 
     def watching(self) -> contextlib.AbstractContextManager[Callable[[], bool]]:
         """Enter or space."""
@@ -126,7 +141,8 @@ class Operator:
         answer = ""
         while answer not in ("y", "n"):
             answer = _terminal.ask(f"“{self._instruction}”: did it succeed? [y/n]")
-        _terminal.ask(f"The gripper opens now: hold the {self._object} or let it fall. Enter goes on.")
+        if not (self._puts_down and answer == "y"):
+            _terminal.ask(f"The gripper opens now: hold the {self._object} or let it fall. Enter goes on.")
         return trial.judged(answer == "y")
 
     def check(self) -> None:

@@ -39,10 +39,10 @@ def ask(question: str) -> str:
 
 
 class StopKey:
-    """While the block runs, Enter or space asks for a stop (Ctrl-C does so anyway)."""
+    """While the block runs, Enter or space asks for a stop (Ctrl-C does so anyway), p for a pause after it."""
 
     def __init__(self) -> None:
-        self._pressed = threading.Event()
+        self._pressed, self._pause = threading.Event(), threading.Event()
         self._leaving = threading.Event()
         self._keys = TerminalKeys()
 
@@ -50,8 +50,14 @@ class StopKey:
         """Whether a stop was asked for."""
         return self._pressed.is_set()
 
+    @property
+    def pause(self) -> bool:
+        """Whether a pause was asked for."""
+        return self._pause.is_set()
+
     def __enter__(self) -> StopKey:
         self._pressed.clear()
+        self._pause.clear()
         self._leaving.clear()
         self._keys.__enter__()
         self._thread = threading.Thread(target=self._watch, name="stop-key", daemon=True)
@@ -67,5 +73,7 @@ class StopKey:
 
     def _watch(self) -> None:
         while not self._leaving.is_set():
-            if set(self._keys.pressed(wait_s=0.05)) & set("\n\r "):
-                self._pressed.set()
+            keys = set(self._keys.pressed(wait_s=0.05))
+            for meant, asked in (("\n\r ", self._pressed), ("pP", self._pause)):
+                if keys & set(meant):
+                    asked.set()
