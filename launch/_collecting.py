@@ -17,7 +17,7 @@ from perception.camera import Frame
 from perception.realsense import RealSenseCamera
 from robot_runtime.bridge_client import BridgeFaulted
 from robot_runtime.cell_cameras import calibration_name
-from robot_runtime.collection.episode import About
+from robot_runtime.collection.episode import About, Episode
 from robot_runtime.collection.folder import Folder, Kind
 from robot_runtime.collection.put_down import holds_something, put_down, random_place
 from robot_runtime.collection.recorder import Eye, Recorder
@@ -116,19 +116,28 @@ class Collector:
             self._rig.judge.disturb(tick)
 
         began = datetime.now(UTC).isoformat(timespec="seconds")
-        with _terminal.StopKey() if sys.stdin.isatty() else contextlib.nullcontext() as key:
-            trial = self._runner.run(number, seed, show, key or (lambda: False))
+        trial, pause = self._run(number, seed, show)
         trial = self._rig.judge.judged(trial)
         self._loop.add(trial.loop)
         if recorder.steps:
             about = replace(
                 self._about, began=began, seed=seed, variant=variant, **_outcome(trial, recorder, placed_by)
             )
-            self._folder.add(number, recorder.episode(about))
+            self._folder.add(number, self._noted(recorder.episode(about)))
         self._targets.add(variant, bool(trial.success), trial.duration_s)
         self._carries = bool(trial.success) and self._settings.scripted and holds_something(self._rig.client)
         self._tell(number, variant, trial, recorder)
-        return key is not None and key.pause
+        return pause
+
+    def _run(self, number: int, seed: int, show: Callable[[Tick], None]) -> tuple[Trial, bool]:
+        """One trial, and whether a pause was asked for."""
+        with _terminal.StopKey() if sys.stdin.isatty() else contextlib.nullcontext() as key:
+            trial = self._runner.run(number, seed, show, key or (lambda: False))
+        return trial, key is not None and key.pause
+
+    def _noted(self, episode: Episode) -> Episode:
+        """With what only another collector knows of it."""
+        return episode
 
     def _put_in_place(self, seed: int, variant: str) -> PlacedBy:
         """The arm at its start pose, the object at rest in sight. Raises NothingInSight."""

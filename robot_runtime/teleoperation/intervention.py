@@ -36,11 +36,14 @@ class Intervention:
     def __init__(self, actor: Actor, devices: Sequence[Device], latest: Callable[[], RobotState]) -> None:
         """latest: what the arm measures now, e.g. `BridgeClient.latest`."""
         self._actor, self._devices, self._latest = actor, devices, latest
-        self.start()
+        self._forget()
 
     def start(self) -> None:
-        """Another episode begins, and the policy has it; what the devices have gathered meanwhile is forgotten."""
+        """Another episode begins, and the policy has it; what was done with the devices meanwhile is forgotten."""
         self.look()
+        self._forget()
+
+    def _forget(self) -> None:
         self.human, self.ends, self.stops = False, False, False
         self.marks: list[tuple[float, bool]] = []
         self._touched_at = -np.inf

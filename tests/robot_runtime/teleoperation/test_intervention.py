@@ -23,7 +23,7 @@ def run(
     arm: IdealArm, script: dict[int, Reading], ticks: int, actor: Actor = POLICY
 ) -> tuple[list[Tick], Intervention]:
     """The loop, with a hand that does at each tick what the script says, else nothing."""
-    said = iter([Reading(), *(script.get(k, Reading()) for k in range(ticks))])
+    said = iter([script.get(k, Reading()) for k in range(ticks)])
     hand = Intervention(actor, [SyntheticHand(lambda: next(said))], arm.latest)
     seen: list[Tick] = []
 
@@ -85,11 +85,12 @@ def test_marks_are_kept_with_their_time_and_are_no_touch() -> None:
 
 
 def test_an_episode_begins_with_the_policy_whatever_was_done_before() -> None:
-    said = iter([Reading(), pushing(1), Reading(ends=True, mark=True), Reading()])
+    said = iter([pushing(1), Reading(ends=True, mark=True), Reading()])
     hand = Intervention(POLICY, [SyntheticHand(lambda: next(said))], lambda: robot_state(1.0, np.zeros(3)))
     hand.act(np.zeros(0))
     assert hand.human
     hand.start()
+    hand.act(np.zeros(0))
     assert (hand.human, hand.ends, hand.marks) == (False, False, [])
 
 
