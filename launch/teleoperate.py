@@ -42,6 +42,9 @@ from robot_runtime.teleoperation.keyboard import HELP, Keyboard
 from robot_runtime.teleoperation.spacemouse import SpaceMouse
 from robot_runtime.trials import Trial, TrialRunner
 
+A_PERSONS_S = 60.0
+"""How long a person may take over an episode."""
+
 EXPECTED = (*_rig.FAILURES, EpisodeBroken, OtherEpisodes, FolderBusy, DiskFull, UnknownVariant, DeviceMissing)
 
 
@@ -65,8 +68,9 @@ class Arguments:
     """The object by name; the mock cell's usual one if not given."""
     speed: float = 0.5
     """Share of the task card's full speed at full deflection, or while a key is held."""
-    seconds: float = 60.0
-    """An episode is over after so long, unless Enter has ended it or its object is held high and still."""
+    seconds: float | None = None
+    """An episode is over after so long, unless Enter has ended it or its object is held high and still: if not given,
+    after a minute, or with the clumsy hand after the task card's time."""
     seed: int = 0
     """Decides where the object lies in each episode of a mock cell."""
     keep_frames: bool = False
@@ -98,11 +102,12 @@ class Driver(_collecting.Collector):
         hand: Intervention,
         keyboard: Keyboard | None,
         clumsy: ClumsyHand | None,
-        seconds: float,
+        seconds: float | None,
     ) -> None:
-        """What acts instead of the policy alone. keyboard: open while the arm moves. seconds: of an episode."""
+        """What acts instead of the policy alone. keyboard: open while the arm moves. seconds: as in Arguments."""
         self._runner, self._hand, self._keyboard, self._clumsy = runner, hand, keyboard, clumsy
-        self._extra_s = seconds - runner.spec.horizon * runner.spec.period_s
+        card_s = runner.spec.horizon * runner.spec.period_s
+        self._extra_s = (seconds or (A_PERSONS_S if clumsy is None else card_s)) - card_s
 
     def _run(self, number: int, seed: int, show: Callable[[Tick], None]) -> tuple[Trial, bool]:
         hand = self._hand
@@ -144,9 +149,8 @@ class Run:
         kind = Kind(spec.name, spec.contract_hash(), name)
         stack.enter_context(alone_in(arguments.out))
         self.folder = Folder(arguments.out, kind)
-        self.targets = Targets(
-            {arguments.variant or (NOMINAL if cell.mock else spec.object_name): Tried(arguments.episodes)}
-        )
+        thing = arguments.variant or (spec.object_name if cell.mock is None else NOMINAL)
+        self.targets = Targets({thing: Tried(arguments.episodes)})
         self.targets.count(self.folder.abouts)
         self.folder.check_room(self.targets.missing, arguments.keep_frames)
         _terminal.checked("folder", f"{arguments.out}  {self.targets}")
@@ -203,7 +207,7 @@ def open_keyboard(arguments: Arguments) -> Keyboard | None:
 
 def check_arguments(arguments: Arguments, cell: Cell) -> None:
     """Raises WrongArgument, UnknownVariant before anything is started."""
-    if arguments.episodes < 1 or arguments.seconds < 1.0:
+    if arguments.episodes < 1 or (arguments.seconds is not None and arguments.seconds < 1.0):
         raise WrongArgument("--episodes and --seconds must be at least 1.")
     if not 0.0 < arguments.speed <= 1.0:
         raise WrongArgument(f"--speed is {arguments.speed:g}; it is a share of full speed: above 0, 1 at most.")
@@ -212,12 +216,8 @@ def check_arguments(arguments: Arguments, cell: Cell) -> None:
             f"Cell '{cell.name}' has no wrist_camera, whose pictures episodes need: add it to the cell file."
         )
     if cell.mock is None:
-        for name, given in (
-            ("randomise-visuals", arguments.randomise_visuals),
-            ("device clumsy", arguments.device == "clumsy"),
-        ):
-            if given:
-                raise WrongArgument(f"--{name} is for a mock cell; on a lab cell leave it out.")
+        if arguments.randomise_visuals or arguments.device == "clumsy":
+            raise WrongArgument("--randomise-visuals and --device clumsy are for a mock cell: leave them out.")
     elif arguments.variant is not None:
         variant(arguments.variant)
     _rig.check_writable(arguments.report)

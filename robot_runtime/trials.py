@@ -192,8 +192,8 @@ class TrialRunner:
     ) -> Trial:
         """One trial from the start pose, arm disarmed before and after; not yet judged.
 
-        show: called after every tick; true ends the trial. stop_asked: looked at on every tick. extra_s: it may take so much longer than
-        the task card's horizon. Raises OperatorStopped, BridgeLost.
+        show: called after every tick; true ends the trial. stop_asked: looked at on every tick. extra_s: it may take
+        so much longer than the task card's horizon. Raises OperatorStopped, BridgeLost.
         """
         belief = LiftBelief(self.spec)
         failure: str | None = None
