@@ -1,4 +1,4 @@
-"""Synthetic pictures of a lifting task, done and not done, as the mock cell's cameras see them: no physics, no policy."""
+"""Synthetic pictures of a lifting task, done and not done, as the mock cell's cameras would see them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contract.poses import Pose, quat_from_axis_angle, quat_from_yaw, quat_multi
 from contract.task_spec import TaskSpec
 from robot_runtime.collection.classifier import beside
 from robot_runtime.collection.classifier_training import Shown
-from robot_runtime.collection.episode import square
+from robot_runtime.collection.episode import decode, encode, square
 from robot_runtime.collection.success_steps import DONE, MARGIN_M, NOT_DONE
 from robot_runtime.mock_cell import scene
 from robot_runtime.mock_cell.arrangements import solve_tcp
@@ -27,10 +27,10 @@ _HIGHEST_M = 0.12
 """Above the height that the task asks for."""
 
 
-def rendered(count: int, seed: int, spec: TaskSpec, cameras: tuple[str, ...], other_laboratories: bool) -> Iterator[Shown]:
-    """Single pictures, half of them done. Raises NoOffscreenRendering, KeyError of a camera that the cell has not.
+def rendered(count: int, seed: int, spec: TaskSpec, cameras: tuple[str, ...]) -> Iterator[Shown]:
+    """Single pictures of random scenes without physics, half of them done. cameras: of CAMERAS.
 
-    other_laboratories: most in random looks, as `--randomise-visuals` has them.
+    Every other laboratory is the nominal one. Raises NoOffscreenRendering.
     """
     random = np.random.default_rng([seed, 4])
     pictures, model = Pictures(), scene.build_model()
@@ -39,13 +39,12 @@ def rendered(count: int, seed: int, spec: TaskSpec, cameras: tuple[str, ...], ot
     try:
         for index in range(count):
             if index % PER_LABORATORY == 0:
-                looks = int(random.integers(1 << 30)) if other_laboratories and random.random() < 0.8 else None
+                looks = int(random.integers(1 << 30)) if index // PER_LABORATORY % 2 else None
                 view = View(looks=looks, variant=str(random.choice(variants)))
             done = index % 2 == 0
-            qpos = _drawn(random, spec, model, data, done)
-            seen = {
-                camera: square(pictures.of(Snapshot(0, 0.0, qpos, view), CAMERAS[camera])[0])[None] for camera in cameras
-            }
+            snapshot = Snapshot(0, 0.0, _drawn(random, spec, model, data, done), view)
+            whole = {camera: pictures.of(snapshot, CAMERAS[camera])[0] for camera in cameras}
+            seen = {camera: decode(encode(square(rgb)))[None] for camera, rgb in whole.items()}
             yield Shown(Path("rendered"), done, beside(seen, cameras), np.array([DONE if done else NOT_DONE]))
     finally:
         pictures.close()

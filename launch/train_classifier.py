@@ -18,16 +18,18 @@ import torch
 import tyro
 from tqdm import tqdm
 
+import _rendered_success
 from contract.tasks import UnknownTask, task
 from robot_runtime.collection import classifier_training as training
 from robot_runtime.collection import episode as episodes
 from robot_runtime.collection.classifier import Card
 from robot_runtime.collection.classifier_training import Backbone, Scored, Shown, UnusableData
 from robot_runtime.collection.episode import EpisodeBroken
-from robot_runtime.collection.success_steps import DONE, NOT_DONE
+from robot_runtime.collection.success_steps import DONE, NOT_DONE, lifts
+from robot_runtime.mock_cell.rendering import NoOffscreenRendering
 
 ROOT = Path(__file__).resolve().parent.parent
-EXPECTED = (UnknownTask, UnusableData, EpisodeBroken, OSError)
+EXPECTED = (UnknownTask, UnusableData, EpisodeBroken, NoOffscreenRendering, OSError)
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,10 @@ class Arguments:
     """So many pictures in a row must show the task done."""
     precision: float = 0.98
     """What the threshold must reach on the calibration episodes."""
+    rendered: int = 0
+    """So many synthetic pictures of the mock cell's scene, drawn without physics, to learn from besides."""
     seed: int = 0
-    """Of the split, the weights and the batches."""
+    """Of the split, the weights, the batches and the synthetic pictures."""
     report: Path | None = None
     """Also write the card here."""
 
@@ -67,6 +71,13 @@ def read(arguments: Arguments) -> list[Shown]:
     if not paths:
         raise UnusableData(f"There are no episodes in {', '.join(map(str, arguments.data))}: collect some first.")
     return [training.show(path, spec, arguments.cameras) for path in tqdm(paths, desc="reading episodes")]
+
+
+def synthetic(arguments: Arguments) -> list[Shown]:
+    """Raises NoOffscreenRendering."""
+    count = arguments.rendered
+    drawn = _rendered_success.rendered(count, arguments.seed, task(arguments.task), arguments.cameras)
+    return list(tqdm(drawn, desc="rendering", total=count, mininterval=1.0)) if count else []
 
 
 def provenance(arguments: Arguments, shown: Sequence[Shown]) -> dict[str, Any]:
@@ -95,13 +106,14 @@ def main(arguments: Arguments) -> None:
     parts = training.split(shown, arguments.seed)
     width = shown[0].pictures.shape[2]
     model = training.network(arguments.backbone, arguments.weights, width, arguments.seed)
+    taught = [*parts.training, *synthetic(arguments)]
     with tqdm(total=arguments.steps, desc="training", mininterval=1.0) as bar:
 
         def told(loss: float) -> None:
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             bar.update()
 
-        training.train(model, parts.training, arguments.steps, arguments.batch, arguments.seed, told)
+        training.train(model, taught, arguments.steps, arguments.batch, arguments.seed, told)
 
     def scored(part: Sequence[Shown]) -> list[Scored]:
         return [(one, training.probabilities(model, one.pictures)) for one in part]
@@ -132,6 +144,10 @@ def check(arguments: Arguments) -> None:
         raise UnusableData(f"{arguments.out} exists: name a new folder for the classifier.")
     if min(arguments.steps, arguments.consecutive) < 1 or arguments.batch < 2 or not 0.5 <= arguments.precision <= 1:
         raise UnusableData("--steps and --consecutive must be at least 1, --batch 2, --precision between 0.5 and 1.")
+
+    drawable = set(arguments.cameras) <= set(_rendered_success.CAMERAS) and lifts(task(arguments.task))
+    if arguments.rendered and not drawable:
+        raise UnusableData("--rendered draws lifting tasks for the cameras wrist and front: leave it out.")
 
 
 def counts_of(rows: Sequence[Scored]) -> dict[str, Any]:
