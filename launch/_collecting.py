@@ -9,18 +9,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-import numpy as np
-
 import _rig
 import _terminal
 from perception.camera import Frame
 from perception.realsense import RealSenseCamera
 from robot_runtime.bridge_client import BridgeFaulted
-from robot_runtime.cell_cameras import calibration_name
 from robot_runtime.collection.episode import About, Episode
+from robot_runtime.collection.film import Eye
 from robot_runtime.collection.folder import Folder, Kind
 from robot_runtime.collection.put_down import holds_something, put_down, random_place
-from robot_runtime.collection.recorder import Eye, Recorder
+from robot_runtime.collection.recorder import Recorder
 from robot_runtime.collection.targets import Targets
 from robot_runtime.loop import LoopStatistics, Tick
 from robot_runtime.trials import NothingInSight, Trial, TrialRunner
@@ -34,12 +32,16 @@ class TooManyFailures(RuntimeError):
 
 @dataclass(frozen=True)
 class Settings:
-    """seed: of the run. scripted: the arm puts down what it holds. failures: so many in a row end the run."""
+    """seed: of the run. scripted: the arm puts down what it holds. failures: so many in a row end the run.
+
+    calibration: which of the cameras, in words.
+    """
 
     seed: int
     scripted: bool
     keep_frames: bool
     failures: int
+    calibration: str
 
 
 class Collector:
@@ -54,11 +56,11 @@ class Collector:
         kind: Kind,
         settings: Settings,
     ) -> None:
-        """Starts the wrist camera, which the cell has. Raises CameraMissing, WrongCamera, CalibrationError."""
+        """Starts the wrist camera, which the cell has. Raises CameraMissing, WrongCamera."""
         front, wrist = rig.cell.camera, rig.cell.wrist_camera
         assert wrist is not None
         wrist_camera = stack.enter_context(_rig.open_eye(wrist, name="wrist"))
-        self._eyes = {"wrist": _eye(rig, wrist_camera, wrist.clock), "front": _eye(rig, rig.camera, front.clock)}
+        self._eyes = [_eye("wrist", rig, wrist_camera, wrist.clock), _eye("front", rig, rig.camera, front.clock)]
         self._rig, self._folder, self._targets, self._settings = rig, folder, targets, settings
         self._runner = TrialRunner(rig.client, rig.estimator, rig.spec, rig.policy, rig.judge.looked_at)
         self._loop = LoopStatistics()
@@ -67,8 +69,8 @@ class Collector:
         self._about = About(
             task=kind.task, instruction=rig.spec.instruction, variant="", success=None,
             success_by="truth" if rig.cell.mock is not None else "operator", contract_hash=kind.contract_hash,
-            calibration=f"front {calibration_name(front)}, wrist {calibration_name(wrist)}", policy=kind.policy,
-            cell=rig.cell.name, began="", seed=settings.seed, duration_s=0.0,
+            calibration=settings.calibration, policy=kind.policy, cell=rig.cell.name, began="", seed=settings.seed,
+            duration_s=0.0,
             cameras={"wrist": f"{wrist.serial} {wrist_camera.mode}", "front": f"{front.serial} {rig.camera.mode}"},
         )  # fmt: skip
 
@@ -116,7 +118,8 @@ class Collector:
             self._rig.judge.disturb(tick)
 
         began = datetime.now(UTC).isoformat(timespec="seconds")
-        trial, pause = self._run(number, seed, show)
+        with recorder:
+            trial, pause = self._run(number, seed, show)
         trial = self._rig.judge.judged(trial)
         self._loop.add(trial.loop)
         if recorder.steps:
@@ -126,7 +129,7 @@ class Collector:
             self._folder.add(number, self._noted(recorder.episode(about)))
         self._targets.add(variant, bool(trial.success), trial.duration_s)
         self._carries = bool(trial.success) and self._settings.scripted and holds_something(self._rig.client)
-        self._tell(number, variant, trial, recorder)
+        self._tell(number, variant, trial, recorder.steps)
         return pause
 
     def _run(self, number: int, seed: int, show: Callable[[Tick], None]) -> tuple[Trial, bool]:
@@ -158,31 +161,27 @@ class Collector:
         runner.wait_for_object()
         return "cell"
 
-    def _tell(self, number: int, variant: str, trial: Trial, recorder: Recorder) -> None:
+    def _tell(self, number: int, variant: str, trial: Trial, steps: int) -> None:
         colour, word = (_terminal.GREEN, "lifted") if trial.success else (_terminal.RED, "failed")
         _terminal.say(
             f"  episode {number:>3}  {_terminal.paint(word, colour)}  {variant}  {trial.duration_s:4.1f} s"
-            f"  {recorder.steps} steps, {sum(recorder.dropped.values())} frames dropped  |  {self._targets}"
+            f"  {steps} steps  |  {self._targets}"
             f"  {trial.failure or ''}"
         )
 
 
-def _eye(rig: _rig.Rig, camera: RealSenseCamera, clock: Literal["host", "robot"]) -> Eye:
+def _eye(name: str, rig: _rig.Rig, camera: RealSenseCamera, clock: Literal["host", "robot"]) -> Eye:
     def stamp_of(frame: Frame) -> float | None:
         return rig.estimator.robot_clock.stamp_of(frame, clock)
 
-    return Eye(camera, stamp_of, 1.0 / camera.mode.rate_hz)
+    return Eye(name, camera, stamp_of, 1.0 / camera.mode.rate_hz)
 
 
 def _outcome(trial: Trial, recorder: Recorder, placed_by: PlacedBy) -> dict[str, Any]:
     """What an episode's About says of its trial."""
-    ages_ms = {
-        name: {"median": round(float(np.median(ages)), 1), "max": round(max(ages), 1)}
-        for name, ages in recorder.ages_ms().items()
-    }
     timings = {
         "steps": recorder.steps, "ticks": trial.loop.ticks, "skipped_ticks": trial.loop.skipped_ticks,
-        "loop_jitter_ms": trial.loop.jitter_ms(), "frames_dropped": recorder.dropped, "picture_age_ms": ages_ms,
+        "loop_jitter_ms": trial.loop.jitter_ms(), **recorder.timings(),
     }  # fmt: skip
     notes = {
         "placed_by": placed_by, "failure": trial.failure, "faults": trial.faults, "clipped": trial.loop.clipped,

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import _terminal
 from _pushes import Pushes
+from contract.poses import Pose, yaw_of
 from contract.task_spec import TaskSpec
 from robot_runtime.loop import Tick
 from robot_runtime.mock_cell.cell_process import MockCell
@@ -33,6 +34,9 @@ class Judge(Protocol):
     def set_up(self, seed: int, variant: str | None = None) -> None:
         """The arm waits at its start pose: put the object, or that variant of it, somewhere in the work area."""
 
+    def put_back(self, variant: str, pose_base_object: Pose) -> None:
+        """The arm waits at its start pose: put that variant of the object there."""
+
     def begin(self) -> None:
         """The arm waits at its start pose and the object lies where the trial is to begin."""
 
@@ -44,6 +48,9 @@ class Judge(Protocol):
 
     def judged(self, trial: Trial) -> Trial:
         """The trial with its verdict; afterwards the gripper may open."""
+
+    def succeeded(self) -> bool:
+        """Whether the task has been done since the set-up."""
 
     def check(self) -> None:
         """After trouble: raises what explains it, if this side knows."""
@@ -73,6 +80,13 @@ class GroundTruth:
         self._scoring.reset(seed)
         self._pushes.begin(seed)
 
+    def put_back(self, variant: str, pose_base_object: Pose) -> None:
+        """Teleports the cube."""
+        self._scoring.disturb("variant", kind=variant)
+        x, y, _ = map(float, pose_base_object.position)
+        self._scoring.disturb("place_object", x=x, y=y, yaw_rad=float(yaw_of(pose_base_object.quaternion)))
+        self._scoring.begin()
+
     def begin(self) -> None:
         """Only what happens from now on counts."""
         self._scoring.begin()
@@ -89,6 +103,10 @@ class GroundTruth:
         """What happened in truth."""
         truth = self._scoring.truth()
         return trial.judged(truth.success, truth.success_stamp)
+
+    def succeeded(self) -> bool:
+        """In truth."""
+        return self._scoring.truth().success
 
     def check(self) -> None:
         """Whether the mock cell still runs. Raises MockCellFailed."""
@@ -126,6 +144,11 @@ class Operator:
         what = variant or self._object
         _terminal.ask(f"Put the {what} anywhere in the work area and step back. Enter starts the trial.")
 
+    def put_back(self, variant: str, pose_base_object: Pose) -> None:
+        """Asks, with where that is."""
+        x, y, _ = 100 * pose_base_object.position
+        _terminal.ask(f"Put the {variant} {x:.1f} cm before the base and {y:.1f} cm to its left. Enter starts.")
+
     def begin(self) -> None:
         """Nothing to do."""
 
@@ -138,12 +161,17 @@ class Operator:
 
     def judged(self, trial: Trial) -> Trial:
         """Asks, and warns before the gripper opens."""
+        success = self.succeeded()
+        if not (self._puts_down and success):
+            _terminal.ask(f"The gripper opens now: hold the {self._object} or let it fall. Enter goes on.")
+        return trial.judged(success)
+
+    def succeeded(self) -> bool:
+        """Asks."""
         answer = ""
         while answer not in ("y", "n"):
             answer = _terminal.ask(f"“{self._instruction}”: did it succeed? [y/n]")
-        if not (self._puts_down and answer == "y"):
-            _terminal.ask(f"The gripper opens now: hold the {self._object} or let it fall. Enter goes on.")
-        return trial.judged(answer == "y")
+        return answer == "y"
 
     def check(self) -> None:
         """The operator sees for themselves."""

@@ -29,6 +29,7 @@ from _rig import WrongArgument
 from contract.task_spec import TaskSpec
 from contract.tasks import task
 from robot_runtime.cell import Cell, load_cell
+from robot_runtime.cell_cameras import calibration_name
 from robot_runtime.collection.episode import Episode, EpisodeBroken
 from robot_runtime.collection.folder import DiskFull, Folder, FolderBusy, Kind, OtherEpisodes, alone_in
 from robot_runtime.collection.targets import Tally, Targets
@@ -143,6 +144,8 @@ class Run:
         arguments = self.arguments
         spec, cell = task(arguments.task), load_cell(arguments.cell)
         check_arguments(arguments, cell)
+        assert cell.wrist_camera is not None
+        calibration = f"front {calibration_name(cell.camera)}, wrist {calibration_name(cell.wrist_camera)}"
         keyboard = open_keyboard(arguments)
         mouse = [stack.enter_context(SpaceMouse(arguments.speed))] if arguments.device == "spacemouse" else []
         actor, name = choose_actor(arguments, spec)
@@ -158,7 +161,9 @@ class Run:
             return
         extras = _rig.MockExtras(randomise_visuals=arguments.randomise_visuals)
         rig = _rig.open_rig(stack, "teleoperate", spec, cell, arguments.cell, actor, extras)
-        settings = _collecting.Settings(arguments.seed, False, arguments.keep_frames, failures=sys.maxsize)
+        settings = _collecting.Settings(
+            arguments.seed, False, arguments.keep_frames, failures=sys.maxsize, calibration=calibration
+        )
         driver = Driver(stack, rig, self.folder, self.targets, kind, settings)
         clumsy = ClumsyHand(spec, rig.client.latest) if arguments.device == "clumsy" else None
         devices = [*mouse, *([keyboard] if keyboard else []), *([clumsy] if clumsy else [])]

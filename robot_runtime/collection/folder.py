@@ -84,11 +84,10 @@ class Folder:
         path = self.path / episode.name_of(number)
         try:
             episode.write(path, made)
-        except (OSError, RuntimeError) as error:
-            reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        except OSError as error:
             raise DiskFull(
-                f"{path} cannot be written ({reason}): this episode is lost, the {len(self.sizes)} before it are whole;"
-                " make room and start the same command again."
+                f"{path} cannot be written ({error.strerror}): this episode is lost, the {len(self.sizes)} before are"
+                " whole; make room and start the same command again."
             ) from error
         self.sizes.append(path.stat().st_size)
         self.abouts.append(made.about)

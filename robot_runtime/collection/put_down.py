@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from contract.messages import GripperCommand, ObjectState
-from contract.poses import Pose, quat_from_yaw, quat_multiply
+from contract.poses import Pose, quat_from_yaw, quat_multiply, rotate_towards, rotation_between
 from contract.task_spec import TaskSpec
 from robot_runtime.bridge_client import BridgeClient
 from robot_runtime.motions import GRASP_N, STEP_M, Mover, stay, towards
@@ -15,6 +15,8 @@ from safety.grasp import EMPTY_M
 
 SLOW_M, SLOW_STEP_M = 0.03, 0.0015
 """The last bit of the way down is gone at 0.03 m/s."""
+STEP_RAD = 0.05
+"""In a tick: 1 rad/s."""
 TURN_RAD = 0.4
 """The object is turned by this much at most, either way of how the arm starts."""
 REST_TICKS, OPENING_TICKS = 10, 20
@@ -43,18 +45,23 @@ def put_down(client: BridgeClient, seen: ObjectState | None, place: Pose) -> Non
     client.arm()
     tool = client.latest().pose_base_tcp.position
     hangs_m = float(tool[2] - seen.pose_base_object.position[2]) if seen is not None and seen.held else 0.0
-    over, low = np.array([*place.position[:2], tool[2]]), place.position + [0.0, 0.0, hangs_m]
-    move = Mover(client)
-    _go(move, over, place.quaternion, STEP_M)
-    _go(move, low + [0.0, 0.0, SLOW_M], place.quaternion, STEP_M)
-    _go(move, low, place.quaternion, SLOW_STEP_M)
+    move, low_m = Mover(client), float(place.position[2]) + hangs_m
+    for height_m, step_m in ((float(tool[2]), STEP_M), (low_m + SLOW_M, STEP_M), (low_m, SLOW_STEP_M)):
+        _go(move, Pose(np.array([*place.position[:2], height_m]), place.quaternion), step_m)
     client.gripper(GripperCommand(False, GRASP_N))
     move(stay, OPENING_TICKS)
     client.check()
     client.stop()
 
 
-def _go(move: Mover, position: np.ndarray, quaternion: np.ndarray, step_m: float) -> None:
-    away_m = float(np.linalg.norm(position - move.client.status().command_base_tcp.position))
-    move(towards(position, quaternion, step_m), math.ceil(away_m / step_m) + REST_TICKS)
+def _go(move: Mover, goal: Pose, step_m: float) -> None:
+    here = move.client.status().command_base_tcp
+    away_m = float(np.linalg.norm(goal.position - here.position))
+    away_rad = float(np.linalg.norm(rotation_between(here.quaternion, goal.quaternion)))
+    nearer = towards(goal.position, step_m=step_m)
+
+    def way(here: Pose) -> Pose:
+        return Pose(nearer(here).position, rotate_towards(here.quaternion, goal.quaternion, STEP_RAD))
+
+    move(way, math.ceil(max(away_m / step_m, away_rad / STEP_RAD)) + REST_TICKS)
     move.client.check()

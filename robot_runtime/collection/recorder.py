@@ -2,64 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from contract.object_motion import position_sigma
 from contract.poses import Pose
-from perception.camera import CameraStalled, Frame
 from robot_runtime.collection import actions
 from robot_runtime.collection.episode import COLUMNS, RATE_HZ, About, Episode, encode, square
+from robot_runtime.collection.film import Eye, Film
 from robot_runtime.loop import Tick
-
-SILENT_S = 3.0
-"""Wall time without a picture after which the camera is lost, and the trial with it."""
-OLDEST_S = 1.0
-"""Robot time, to the same end."""
-
-
-class Newest(Protocol):
-    """The part of a camera that the recorder uses."""
-
-    def read_latest(self, max_age_s: float) -> Frame: ...
 
 
 @dataclass(frozen=True)
-class Eye:
-    """One camera and how robot time is told of its pictures. period_s: between two of them."""
+class Shots:
+    """What one camera gave to the steps: (N) pictures, their robot times, and how many steps have none of their own."""
 
-    camera: Newest
-    stamp_of: Callable[[Frame], float | None]
-    period_s: float
-
-
-@dataclass
-class Seen:
-    """What one camera gave to the steps: pictures, their robot times, and how many steps have none of their own."""
-
-    rgb: list[np.ndarray] = field(default_factory=list)
-    stamps: list[float] = field(default_factory=list)
-    dropped: int = 0
-
-    def add(self, frame: Frame, stamp: float, now: float, oldest_s: float) -> None:
-        """The newest picture at a step of robot time `now`."""
-        self.dropped += stamp in self.stamps[-1:] or now - stamp > oldest_s
-        self.rgb.append(frame.rgb)
-        self.stamps.append(stamp)
+    rgb: list[np.ndarray]
+    stamps: np.ndarray
+    dropped: int
 
 
 class Recorder:
-    """Records one trial: show it every tick, then ask for the episode. Memory holds all until then."""
+    """Records one trial inside its block: show it every tick, then ask for the episode. Memory holds all until then."""
 
-    def __init__(self, eyes: dict[str, Eye], rate_hz: float, keep_frames: bool = False) -> None:
+    def __init__(self, eyes: Iterable[Eye], rate_hz: float, keep_frames: bool = False) -> None:
         """eyes: `wrist`, and others. rate_hz: of the ticks, a multiple of the episode's. keep_frames: whole, too."""
-        self._eyes, self._keep_frames = eyes, keep_frames
+        self._films = {eye.name: Film(eye) for eye in eyes}
+        self._keep_frames = keep_frames
         self._ticks_per_step = round(rate_hz / RATE_HZ)
         self._ticks: list[Tick] = []
-        self._seen = {name: Seen() for name in eyes}
+        self._delays_s: dict[str, list[float]] = {name: [] for name in self._films}
+        self._running = contextlib.ExitStack()
+
+    def __enter__(self) -> Recorder:
+        for film in self._films.values():
+            self._running.enter_context(film)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running.close()
 
     @property
     def steps(self) -> int:
@@ -69,46 +54,43 @@ class Recorder:
     def watch(self, tick: Tick) -> None:
         """Note one tick; every so many begin a step. Raises CameraStalled."""
         if len(self._ticks) % self._ticks_per_step == 0:
-            for name, eye in self._eyes.items():
-                frame, now = eye.camera.read_latest(SILENT_S), tick.state.stamp
-                stamp = eye.stamp_of(frame)
-                if stamp is None or now - stamp > OLDEST_S:
-                    raise CameraStalled(
-                        f"The {name} camera has sent no picture for {OLDEST_S:g} s, the running episode is not kept:"
-                        " re-plug it and start the same command again."
-                    )
-                self._seen[name].add(frame, stamp, now, 1.0 / RATE_HZ + eye.period_s)
+            for name, film in self._films.items():
+                self._delays_s[name].append(tick.state.stamp - film.newest_stamp(tick.state.stamp))
         self._ticks.append(tick)
 
-    def pictures(self, camera: str) -> np.ndarray:
-        """Of the steps so far, as the dataset has them. Shape: (N, SIDE_PX, SIDE_PX, 3) uint8 RGB"""
-        return np.stack([square(rgb) for rgb in self._seen[camera].rgb[: self.steps]])
+    def shots(self, camera: str) -> Shots:
+        """One for each whole step: what was taken last when it began."""
+        begins = [tick.state.stamp for tick in self._ticks[: self.steps * self._ticks_per_step : self._ticks_per_step]]
+        found = [self._films[camera].at(stamp) for stamp in begins]
+        stamps = np.array([stamp for _, stamp, _ in found])
+        return Shots([rgb for rgb, _, _ in found], stamps, sum(not in_time for _, _, in_time in found))
 
-    @property
-    def dropped(self) -> dict[str, int]:
-        """By camera: steps that had no picture of their own, or an old one."""
-        return {name: seen.dropped for name, seen in self._seen.items()}
+    def timings(self) -> dict[str, Any]:
+        """Of the cameras, by name. frames_dropped: steps without a picture of their own.
 
-    def ages_ms(self) -> dict[str, list[float]]:
-        """By camera: how old the picture of each step was."""
-        begins = [tick.state.stamp for tick in self._ticks[:: self._ticks_per_step]]
+        picture_delay_ms: how old the newest picture was that had arrived when a step began, which is what a policy that
+        looks at pictures would have got: older than what the episode holds.
+        """
+        delays_ms = {name: [1e3 * delay for delay in delays] for name, delays in self._delays_s.items()}
         return {
-            name: [1e3 * (now - stamp) for now, stamp in zip(begins, seen.stamps, strict=True)]
-            for name, seen in self._seen.items()
+            "frames_dropped": {name: self.shots(name).dropped for name in self._films},
+            "picture_delay_ms": {
+                name: {"median": round(float(np.median(delays)), 1), "max": round(max(delays), 1)}
+                for name, delays in delays_ms.items()
+            },
         }
 
     def episode(self, about: About) -> Episode:
         """All whole steps."""
-        count = self.steps
-        images = {name: [encode(square(rgb)) for rgb in seen.rgb[:count]] for name, seen in self._seen.items()}
-        frames = {name: [encode(rgb) for rgb in seen.rgb[:count]] for name, seen in self._seen.items()}
+        shots = {name: self.shots(name) for name in self._films}
+        kept = shots if self._keep_frames else {}
         return Episode(
             about=about,
-            steps=steps_of(self._ticks[: count * self._ticks_per_step], self._ticks_per_step),
-            images=images,
-            image_stamps={name: np.array(seen.stamps[:count]) for name, seen in self._seen.items()},
+            steps=steps_of(self._ticks[: self.steps * self._ticks_per_step], self._ticks_per_step),
+            images={name: [encode(square(rgb)) for rgb in each.rgb] for name, each in shots.items()},
+            image_stamps={name: each.stamps for name, each in shots.items()},
             ticks=_table([_tick_row(tick) for tick in self._ticks]),
-            frames=frames if self._keep_frames else {},
+            frames={name: [encode(rgb) for rgb in each.rgb] for name, each in kept.items()},
         )
 
 

@@ -149,6 +149,11 @@ class Disturbances:
         jump = np.array([_number("dx", dx, -1.0, 1.0), _number("dy", dy, -1.0, 1.0)])
         self._referee.move_cube(self._referee.cube_xy + jump)
 
+    def place_object(self, x: float, y: float, yaw_rad: float) -> None:
+        """The cube lies there on the table, m, turned by that."""
+        at = np.array([_number("x", x, -1.0, 1.0), _number("y", y, -1.0, 1.0)])
+        self._referee.place_cube(at, _number("yaw_rad", yaw_rad, -7.0, 7.0))
+
     def camera(self, kind: str) -> None:
         """The camera fails in one way (snapshots.View), or in none."""
         if kind not in get_args(CameraFault):
@@ -246,7 +251,7 @@ DISTURBANCES: dict[str, Callable[..., None]] = {
         Disturbances.push, Disturbances.payload, Disturbances.user_stop, Disturbances.reflex,
         Disturbances.lose_packets, Disturbances.packet_loss, Disturbances.delay, Disturbances.silence,
         Disturbances.restart, Disturbances.gripper_stuck, Disturbances.push_object, Disturbances.take_object,
-        Disturbances.move_object, Disturbances.camera, Disturbances.lookalike, Disturbances.looks,
-        Disturbances.variant, Disturbances.place_camera, Disturbances.show_board, Disturbances.calm,
+        Disturbances.move_object, Disturbances.place_object, Disturbances.camera, Disturbances.lookalike,
+        Disturbances.looks, Disturbances.variant, Disturbances.place_camera, Disturbances.show_board, Disturbances.calm,
     )
 }  # fmt: skip

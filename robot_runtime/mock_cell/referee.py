@@ -71,6 +71,11 @@ class Referee:
             self._data.qpos[self._qpos + 2 : self._qpos + 7] = (self._edge_m / 2, 1.0, 0.0, 0.0, 0.0)
         self._data.qvel[self._dof : self._dof + 6] = 0.0
 
+    def place_cube(self, xy: np.ndarray, yaw_rad: float) -> None:
+        """Puts the cube there on the table (2,), turned by that, at rest."""
+        self.move_cube(xy, on_table=True)
+        self._data.qpos[self._qpos + 3 : self._qpos + 7] = quat_from_yaw(np.array(yaw_rad))
+
     def push_cube(self, velocity_m_s: np.ndarray) -> None:
         """Before a step: a weak finger pushes the cube along the table, towards that velocity (2,)."""
         missing = velocity_m_s - self._data.qvel[self._dof : self._dof + 2]

@@ -57,7 +57,7 @@ def test_the_card_says_what_it_is_and_how_good(trained: Path) -> None:
     assert card == json.loads((trained / "report.json").read_text())
     assert {path.name for path in (trained / "classifier").iterdir()} == {WEIGHTS, CARD}
     counts = [card["figures"][part]["count"] for part in ("training", "calibration", "held_out")]
-    assert counts == [10, 4, 2]
+    assert counts == [12, 2, 2]
     held_out = card["figures"]["held_out"]["episodes"]
     assert (held_out["precision"], held_out["recall"]) == (1.0, 1.0)
     assert 0.0 < held_out["precision_interval"][0] < 1.0
