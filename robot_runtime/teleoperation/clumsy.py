@@ -13,8 +13,8 @@ from contract.task_spec import TaskSpec
 from robot_runtime.teleoperation.device import Reading
 
 WAYS = ("drops", "holds low", "closes early", "misses", "gives up")
-NEAR_M = 0.07
-"""Below this tool height the fingers are about to meet an object on the table."""
+NEAR_M = 0.025, 0.07
+"""Somewhere between these tool heights the hand takes over from a policy that is about to grasp."""
 _UP = np.array([0.0, 0.0, -0.7, 0.0, 0.0, 0.0])
 _STAYS = Reading(touched=True)
 
@@ -30,6 +30,7 @@ class ClumsyHand:
     def start(self, seed: int) -> None:
         """Another episode begins; the seed decides what goes wrong, and where."""
         self._random = np.random.default_rng([seed, 3])
+        self._near_m = self._random.uniform(*NEAR_M)
         self.way = str(self._random.choice(WAYS))
         self._does = {
             "drops": self._drops, "holds low": self._holds_low, "closes early": self._closes_early,
@@ -97,7 +98,7 @@ class ClumsyHand:
         return float(self._latest().pose_base_tcp.position[2])
 
     def _is_near(self) -> bool:
-        return self._height_m < NEAR_M and not self._latest().gripper_closed
+        return self._height_m < self._near_m and not self._latest().gripper_closed
 
     def _carries_above(self, height_m: float) -> Callable[[], bool]:
         def carries() -> bool:
