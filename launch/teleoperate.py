@@ -37,7 +37,7 @@ from robot_runtime.loop import OperatorStopped, Tick
 from robot_runtime.mock_cell.variants import NOMINAL, UnknownVariant, variant
 from robot_runtime.policy import Actor
 from robot_runtime.teleoperation.clumsy import ClumsyHand
-from robot_runtime.teleoperation.device import DeviceMissing
+from robot_runtime.teleoperation.device import Device, DeviceMissing
 from robot_runtime.teleoperation.intervention import Intervention, Still, marked_steps
 from robot_runtime.teleoperation.keyboard import HELP, Keyboard
 from robot_runtime.teleoperation.spacemouse import SpaceMouse
@@ -166,7 +166,7 @@ class Run:
         )
         driver = Driver(stack, rig, self.folder, self.targets, kind, settings)
         clumsy = ClumsyHand(spec, rig.client.latest) if arguments.device == "clumsy" else None
-        devices = [*mouse, *([keyboard] if keyboard else []), *([clumsy] if clumsy else [])]
+        devices: list[Device] = [*mouse, *([keyboard] if keyboard else []), *([clumsy] if clumsy else [])]
         hand = Intervention(actor, devices, rig.client.latest)
         # Nobody who drives by eye is stopped because the detector does not see what they see.
         patient = spec if arguments.policy else replace(spec, max_object_age_s=math.inf)

@@ -121,7 +121,7 @@ class StopSignal:
         """pictures: camera to the newest, each (SIDE_PX, SIDE_PX, 3) uint8. Raises CameraNotThere."""
         card = self._classifier.card
         for camera in card.cameras:
-            if np.shape(pictures.get(camera)) != (SIDE_PX, SIDE_PX, 3):
+            if camera not in pictures or pictures[camera].shape != (SIDE_PX, SIDE_PX, 3):
                 raise CameraNotThere(f"The classifier needs a {SIDE_PX} x {SIDE_PX} picture of camera '{camera}'.")
         seen = beside({camera: pictures[camera][None] for camera in card.cameras}, card.cameras)
         done = self._classifier.probabilities(seen)[0] >= card.threshold
