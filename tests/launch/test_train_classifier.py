@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 import train_classifier
 
+from _rendered_success import rendered
+from contract.tasks import LIFT_CUBE
 from robot_runtime.collection.classifier import CARD, WEIGHTS, SuccessClassifier
 from robot_runtime.collection.classifier_training import UnusableData
 from robot_runtime.collection.episode import SIDE_PX, encode, files, name_of, read, read_about, write
+from robot_runtime.collection.success_steps import DONE, NOT_DONE
 from tests.robot_runtime.collection.made_up import episode
 
 STEPS = 10
@@ -139,3 +142,20 @@ def test_the_shipped_file_sees_what_the_card_says(trained: Path) -> None:
     said = classifier.probabilities(np.zeros((40, SIDE_PX, SIDE_PX, 3), np.uint8))
     assert said.shape == (40,)
     assert ((said >= 0.0) & (said <= 1.0)).all()
+
+
+def test_synthetic_pictures_are_half_done_and_the_same_for_the_same_seed() -> None:
+    drawn = list(rendered(4, 1, LIFT_CUBE, ("wrist", "front")))
+    assert [one.success for one in drawn] == [True, False, True, False]
+    assert [one.verdicts.tolist() for one in drawn] == [[DONE], [NOT_DONE], [DONE], [NOT_DONE]]
+    assert all(one.pictures.shape == (1, SIDE_PX, 2 * SIDE_PX, 3) for one in drawn)
+    again = list(rendered(4, 1, LIFT_CUBE, ("wrist", "front")))
+    assert all(np.array_equal(one.pictures, other.pictures) for one, other in zip(drawn, again, strict=True))
+    front = drawn[0].pictures[0, :, SIDE_PX:].astype(int)
+    assert ((front[..., 0] - front[..., 1:].max(-1)) > 60).sum() > 10, "the cube is seen in the hand"
+
+
+def test_synthetic_pictures_are_of_the_mock_cells_cameras_and_of_lifting(tmp_path: Path) -> None:
+    for given in ({"cameras": ("left",)}, {"task": "pick_cube"}):
+        with pytest.raises(UnusableData, match="--rendered draws lifting tasks for the cameras wrist and front"):
+            train_classifier.main(arguments(tmp_path, tmp_path / "out", rendered=10, **given))
