@@ -34,11 +34,13 @@ def test_keys_drive_the_arm_mark_steps_and_end_the_episode(tmp_path: Path) -> No
     ]
     terminal = Terminal(*map(str, program), "--episodes", "2")
     terminal.expect("reaching", within_s=90)
+    for _ in range(6):
+        terminal.expect("m/s", within_s=10)
     for _ in range(12):
         terminal.press("a")
         terminal.expect("m/s", within_s=10)
     terminal.press("y")
-    for _ in range(12):
+    for _ in range(20):
         terminal.expect("m/s", within_s=10)
     terminal.press("\n")
     terminal.expect("failed", within_s=30)
