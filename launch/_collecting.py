@@ -14,7 +14,7 @@ import _terminal
 from perception.camera import Frame
 from perception.realsense import RealSenseCamera
 from robot_runtime.bridge_client import BridgeFaulted
-from robot_runtime.collection.episode import About
+from robot_runtime.collection.episode import About, Episode
 from robot_runtime.collection.film import Eye
 from robot_runtime.collection.folder import Folder, Kind
 from robot_runtime.collection.put_down import holds_something, put_down, random_place
@@ -126,7 +126,7 @@ class Collector:
             about = replace(
                 self._about, began=began, seed=seed, variant=variant, **_outcome(trial, recorder, placed_by)
             )
-            self._folder.add(number, recorder.episode(about))
+            self._folder.add(number, self._noted(recorder.episode(about)))
         self._targets.add(variant, bool(trial.success), trial.duration_s)
         self._carries = bool(trial.success) and self._settings.scripted and holds_something(self._rig.client)
         self._tell(number, variant, trial, recorder.steps)
@@ -137,6 +137,10 @@ class Collector:
         with _terminal.StopKey() if sys.stdin.isatty() else contextlib.nullcontext() as key:
             trial = self._runner.run(number, seed, show, key or (lambda: False))
         return trial, key is not None and key.pause
+
+    def _noted(self, episode: Episode) -> Episode:
+        """With what only another collector knows of it."""
+        return episode
 
     def _put_in_place(self, seed: int, variant: str) -> PlacedBy:
         """The arm at its start pose, the object at rest in sight. Raises NothingInSight."""
