@@ -146,13 +146,22 @@ def write(path: Path, episode: Episode) -> None:
     check(episode)
     staging = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with h5py.File(staging, "w") as file:
-            _fill(file, episode)
-        with staging.open("rb") as written:
-            os.fsync(written.fileno())
+        with staging.open("wb") as file:
+            file.write(_image(episode))
+            file.flush()
+            os.fsync(file.fileno())
         staging.replace(path)
     finally:
         staging.unlink(missing_ok=True)
+
+
+def _image(episode: Episode) -> bytes:
+    """The file's bytes, made in memory: HDF5 itself meets a full disk with pages of tracebacks, and half a file."""
+    with h5py.File("episode", "w", driver="core", backing_store=False) as file:
+        _fill(file, episode)
+        file.flush()
+        image: bytes = file.id.get_file_image()
+    return image
 
 
 def _fill(file: h5py.File, episode: Episode) -> None:

@@ -38,7 +38,7 @@ def mixed(demonstrations: Sequence[Piece], expert: Sequence[Piece], name: str) -
     outside = [part for piece in demonstrations for part in _outside(piece, name)]
     if not inside:
         known = sorted({segment for piece in expert for segment in segments(piece.entry)})
-        raise DatasetError(f"No episode of the expert has a segment '{name}'; there are {', '.join(known)}.")
+        raise DatasetError(f"The expert's episodes have no segment '{name}'; there are {', '.join(known)}.")
     if not outside:
         raise DatasetError(f"The demonstrations hold nothing beside the segment '{name}'.")
     return outside + inside
