@@ -45,7 +45,8 @@ def test_the_policy_is_shown_what_the_runtime_shows_it() -> None:
         gripper_width=float(steps["gripper_width"][1]), gripper_stamp=float(steps["stamp"][1]), gripper_closed=False,
     )  # fmt: skip
     held = bool(steps["object_held"][1])
-    seen = ObjectState(actions.pose_of(steps["pose_base_object"][1]), state.stamp - 0.05, 0.001**2 * np.eye(6), held)
+    cube = actions.pose_of(steps["pose_base_object"][1])
+    seen = ObjectState(state.stamp - 0.05, "cube", cube, 0.001**2 * np.eye(4), 1.0, held)
     runner.start(state)
     runner.executed(actions.pose_of(steps["command_base_tcp"][1]))
     runner._previous_action = np.array([0.25, 0.25, 0.25, 0.0, 0.0, -0.5, 1.0])
