@@ -56,5 +56,5 @@ def _outside(piece: Piece, name: str) -> list[Piece]:
 
 
 def _clipped(piece: Piece, first: int, stop: int) -> Piece | None:
-    part = replace(piece, start=max(piece.start, first), stop=min(piece.stop, stop))
-    return part if len(part) > 0 else None
+    first, stop = max(piece.start, first), min(piece.stop, stop)
+    return replace(piece, start=first, stop=stop) if stop > first else None
