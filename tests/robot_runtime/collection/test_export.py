@@ -130,7 +130,7 @@ def test_a_card_says_what_there_is_and_shows_it(tmp_path: Path) -> None:
         "blue",
         "red",
     ]
-    assert cv2.imread(str(folder / card.SHEET)).shape == (3 * 128, card.SHEET_MOMENTS * 128, 3)
+    assert cv2.imread(str(folder / card.SHEET)).shape == (3 * 2 * 128, card.SHEET_MOMENTS * 128, 3)
 
 
 def test_the_catalogue_counts_kinds_and_all(tmp_path: Path) -> None:
