@@ -147,7 +147,7 @@ def write(path: Path, episode: Episode) -> None:
     staging = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with staging.open("wb") as file:
-            file.write(_image(episode))
+            file.write(_bytes(episode))
             file.flush()
             os.fsync(file.fileno())
         staging.replace(path)
@@ -155,8 +155,8 @@ def write(path: Path, episode: Episode) -> None:
         staging.unlink(missing_ok=True)
 
 
-def _image(episode: Episode) -> bytes:
-    """The file's bytes, made in memory: HDF5 itself meets a full disk with pages of tracebacks, and half a file."""
+def _bytes(episode: Episode) -> bytes:
+    """The file's content, made in memory: on a full disk HDF5 itself was seen to end the process."""
     with h5py.File("episode", "w", driver="core", backing_store=False) as file:
         _fill(file, episode)
         file.flush()
@@ -186,7 +186,7 @@ def check(episode: Episode) -> None:
     if count == 0:
         raise EpisodeBroken("The episode has no steps.")
     for name, shape in COLUMNS.items():
-        got = np.shape(episode.steps.get(name))
+        got = np.shape(episode.steps.get(name, ()))
         if got != (count, *shape):
             raise EpisodeBroken(f"Column '{name}' has shape {got}, not {(count, *shape)}.")
         if not np.isfinite(episode.steps[name]).all():
@@ -194,7 +194,7 @@ def check(episode: Episode) -> None:
     if "wrist" not in episode.images:
         raise EpisodeBroken("The episode has no pictures of camera 'wrist'.")
     for camera, pictures in episode.images.items():
-        if len(pictures) != count or np.shape(episode.image_stamps.get(camera)) != (count,):
+        if len(pictures) != count or np.shape(episode.image_stamps.get(camera, ())) != (count,):
             raise EpisodeBroken(f"Camera '{camera}' has {len(pictures)} pictures for {count} steps.")
 
 
@@ -219,9 +219,9 @@ def read(path: Path, with_frames: bool = False) -> Episode:
     with _opened(path) as file:
         about = _about(path, file)
         try:
-            columns = {group: {name: file[group][name][:] for name in file[group]} for group in _TABLES}
+            columns: dict[str, Any] = {group: {name: file[group][name][:] for name in file[group]} for group in _TABLES}
             wanted = ("images", "frames") if with_frames else ("images",)
-            pictures = {
+            pictures: dict[str, Any] = {
                 group: {camera: [row.tobytes() for row in file[group][camera][:]] for camera in file[group]}
                 for group in wanted
             }
