@@ -68,6 +68,8 @@ def test_every_difference_from_the_source_is_found(tmp_path: Path) -> None:
     assert "has cameras ['wrist']" in said(replace(first, images={"wrist": first.images["wrist"]}), second, third)
     dark = {"wrist": first.images["wrist"] // 2, "front": first.images["front"]}
     assert "camera 'wrist' is off by" in said(replace(first, images=dark), second, third)
+    late = {"wrist": np.roll(first.images["wrist"], 1, axis=0), "front": first.images["front"]}
+    assert "fit the step before or after better" in said(replace(first, images=late), second, third)
     wrong = told(folder) | {"mean": [0.1] * 7}
     figures = verifying.compare(folder, [tmp_path / "source"], [first, second, third], wrong)
     assert "statistics of the actions are off" in " ".join(figures["problems"])
