@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""Collect episodes in the simulator, of a trained policy or of a synthetic stand-in for a person; failures are dropped.
+
+What is there already is kept: started again, it goes on where it was stopped.
+"""
+
+import _environment
+
+_environment.enter()
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from tqdm import tqdm
+
+import _sim_episodes
+from contract.artifact import ArtifactError
+from contract.tasks import UnknownTask
+from robot_runtime.collection import episode as disk
+from sim_training.rollouts import SEEN, NeverSucceeds
+from sim_training.vulkan import NoVulkanDevice
+
+
+class OtherEpisodes(ValueError):
+    """The folder holds episodes of something else."""
+
+
+EXPECTED = (
+    UnknownTask, _sim_episodes.UnknownVariant, ArtifactError, NeverSucceeds, NoVulkanDevice, OtherEpisodes,
+    disk.EpisodeBroken,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What to collect, of whom, and where to."""
+
+    out: Path
+    """folder of the episodes"""
+    task: str = "lift_cube"
+    """name of a task card"""
+    source: _sim_episodes.Source = "rl"
+    """rl: a trained policy; human-like: slower, noisy, with pauses and corrections, synthetic"""
+    policy: Path | None = None
+    """folder of the policy; the shipped one of the task if not given"""
+    episodes: int = 50
+    """successful ones, in equal parts of every variant"""
+    variants: tuple[str, ...] = SEEN
+    """objects: red, blue, yellow"""
+    seed: int = 0
+    """of where things lie, and of the stand-in's habits"""
+    report: Path | None = None
+    """JSON file for the figures"""
+
+
+def main(arguments: Arguments) -> dict[str, Any]:
+    """Collects what is missing and says how much there is. Raises one of EXPECTED."""
+    torch.set_num_threads(1)
+    spec, variants = _sim_episodes.card_and_variants(arguments.task, arguments.variants)
+    _, name, _ = _sim_episodes.driver(arguments.source, spec, arguments.policy, arguments.seed)
+    began, studio = time.monotonic(), _sim_episodes.Studio()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    there = _there(arguments.out, spec.name, name)
+    bar = tqdm(total=arguments.episodes, desc="episodes", mininterval=2.0)
+    for index, variant in enumerate(variants):
+        wanted = arguments.episodes // len(variants) + (index < arguments.episodes % len(variants))
+        seed = arguments.seed * 1_000_000 + index * 100_000
+        tracks = _sim_episodes.record(spec, arguments.source, variant, wanted, seed, arguments.policy)
+        for number, track in enumerate(tracks):
+            path = arguments.out / disk.name_of(index + number * len(variants))
+            if path.name not in there:
+                painter = studio.painter(variant)
+                disk.write(path, _sim_episodes.episode(track, painter, spec, variant, arguments.source, name))
+            bar.update()
+    bar.close()
+    abouts = [disk.read_about(path) for path in disk.files(arguments.out)]
+    return {
+        "task": spec.name,
+        "policy": name,
+        "episodes": len(abouts),
+        "per_variant": {each.name: sum(about.variant == each.name for about in abouts) for each in variants},
+        "mean_duration_s": sum(about.duration_s for about in abouts) / len(abouts),
+        "bytes": sum(path.stat().st_size for path in disk.files(arguments.out)),
+        "wall_s": round(time.monotonic() - began, 1),
+    }
+
+
+def _there(folder: Path, task_name: str, policy: str) -> set[str]:
+    """Names of the episodes that an earlier start has left. Raises OtherEpisodes, EpisodeBroken."""
+    for path in disk.files(folder):
+        about = disk.read_about(path)
+        if (about.task, about.policy) != (task_name, policy):
+            raise OtherEpisodes(f"{path} is of {about.task} by {about.policy}: name another folder with --out.")
+    return {path.name for path in disk.files(folder)}
+
+
+def run() -> None:
+    """What is asked for on the command line: prints the figures, or one sentence and exit code 1."""
+    asked = tyro.cli(Arguments, description=__doc__)
+    try:
+        figures = main(asked)
+    except (*EXPECTED, OSError) as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("Stopped; the episodes so far are whole. Start again to go on.")
+    print(json.dumps(figures, indent=1))
+    if asked.report is not None:
+        asked.report.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    run()
