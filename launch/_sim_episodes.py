@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -120,7 +120,7 @@ def episode(track: Track, painter: Painter, spec: TaskSpec, variant: Variant, so
         calibration="exact, of the simulator",
         policy=name,
         cell=CELL,
-        began=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        began=datetime.now(UTC).isoformat(timespec="seconds"),
         seed=track.seed,
         duration_s=track.duration_s,
         cameras=dict.fromkeys(images, "simulated, where the mock cell's is"),
@@ -139,4 +139,3 @@ def card_and_variants(task_name: str, names: tuple[str, ...]) -> tuple[TaskSpec,
 
 class UnknownVariant(ValueError):
     """No object of the simulator has this name."""
-

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from contract.generalist import WORD_COUNT
 
-_CHANNELS, _WORDS, _HIDDEN = (24, 32, 32), 32, 256
+_CHANNELS, _WORDS, _HIDDEN = (16, 24, 24), 32, 256
 _LEAST_STD = 0.05
 """Of a component, in normalised units: below it the likelihood would reward memorising."""
 
@@ -48,16 +48,19 @@ class Eye(nn.Module):
         first, second, third = _CHANNELS
         self.first = nn.Conv2d(3, first, 7, 4, 3)
         self.second = nn.Conv2d(first, second, 3, 1, 1)
-        self.third = nn.Conv2d(second, third, 3, 1, 1)
+        self.third = nn.Conv2d(second, third, 3, 1, 2, dilation=2)
         self.film = nn.Linear(_WORDS, 2 * second)
         self.sharpness = nn.Parameter(torch.ones(third))
 
     def forward(self, pictures: Tensor, told: Tensor) -> Tensor:
         """Shapes: (B, 3, H, W) about 0, (B, _WORDS) -> (B, 3 * features)"""
-        x = F.relu(self.first(pictures))
         scale, shift = self.film(told)[:, :, None, None].chunk(2, 1)
-        x = F.relu(self.second(x) * (1 + scale) + shift)
-        x = self.third(x)
+        # A third less time where the processor knows bfloat16; pictures have eight bits.
+        with torch.autocast(pictures.device.type, torch.bfloat16, enabled=self.training):
+            x = F.relu(self.first(pictures))
+            x = F.relu(self.second(x) * (1 + scale) + shift)
+            x = self.third(x)
+        x = x.float()
         height, width = x.shape[-2:]
         flat = x.flatten(2)
         weight = torch.softmax(flat * self.sharpness[:, None], -1)

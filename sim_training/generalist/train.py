@@ -156,15 +156,13 @@ def _descend(
 
 
 def _augmented(pictures: Tensor, training: Training) -> Tensor:
-    """Each shifted, brighter or darker, and tinted at random. Shape: (B, H, W, 3) uint8 -> the same as floats"""
+    """All shifted alike, each brighter or darker, and tinted. Shape: (B, H, W, 3) uint8 -> the same as floats"""
     count, side, reach = len(pictures), pictures.shape[1], training.shift_px
-    rows, columns = (
-        (torch.arange(side)[None] + torch.randint(-reach, reach + 1, (count, 1))).clamp(0, side - 1) for _ in range(2)
-    )
-    moved = pictures[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]].float()
+    rows, columns = ((torch.arange(side) + int(torch.randint(-reach, reach + 1, ()))).clamp(0, side - 1) for _ in "yx")
+    moved = pictures.index_select(1, rows).index_select(2, columns).float()
     gain = 1 + training.brightness * (2 * torch.rand(count, 1, 1, 1) - 1)
     tint = 1 + training.tint * (2 * torch.rand(count, 1, 1, 3) - 1)
-    return (moved * gain * tint).clamp(0, 255)
+    return moved.mul_(gain * tint)
 
 
 def export(network: GeneralistNetwork, samples: _Samples, told: np.ndarray) -> bytes:
