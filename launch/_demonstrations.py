@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
 from robot_runtime.collection import episode as disk
-from robot_runtime.collection import rlds
+from robot_runtime.collection import rlds, verifying
 from sim_training.generalist.train import Demonstration, NothingToLearn
 
 
@@ -27,7 +27,7 @@ def read(folder: Path, limit: int | None = None) -> Iterator[Demonstration]:
 
 def _exported(folder: Path) -> Iterator[Demonstration]:
     """Of an export's train split; its turns are roll, pitch and yaw about the base's axes."""
-    if not rlds.in_frame(folder, "base"):
+    if verifying.manifest(folder)["frame"] != "base":
         raise NothingToLearn(f"The actions in {folder} are in the wrist's frame: export them again with --frame base.")
     for each in rlds.read(folder, "train"):
         turn = Rotation.from_euler("xyz", each.actions[:, 3:6]).as_rotvec()

@@ -52,7 +52,7 @@ class Arguments:
     episodes: int = 50
     """successful ones, in equal parts of every variant"""
     variants: tuple[str, ...] = SEEN
-    """objects: red, blue, yellow"""
+    """objects: red_cube, orange_cube, magenta_cube"""
     seed: int = 0
     """of where things lie, and of the stand-in's habits"""
     report: Path | None = None

@@ -12,6 +12,7 @@ import os
 import sys
 from pathlib import Path
 
+import _own_environment
 from sim_training.teachers import adapters
 from sim_training.teachers.keys import KEYS_FOLDER, make_keys
 from sim_training.teachers.names import served_families
@@ -37,11 +38,9 @@ def main() -> int:
 
 
 def _run_in_its_own_environment(adapter: Path, arguments: list[str]) -> None:
-    # Our packages are found by path; the adapter's own folder is kept off it, or lerobot.py would hide lerobot.
-    environment = os.environ | {"PYTHONPATH": str(_environment.ROOT), "PYTHONSAFEPATH": "1"}
-    uv = str(_environment.VENV / "bin" / "uv")
+    words, environment = _own_environment.command(adapter, arguments)
     sys.stdout.flush()
-    os.execve(uv, [uv, "run", "--script", str(adapter), *arguments], environment)
+    os.execve(words[0], words, environment)
 
 
 if __name__ == "__main__":

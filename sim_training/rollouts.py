@@ -42,15 +42,15 @@ class Variant:
 VARIANTS = {
     each.name: each
     for each in (
-        Variant("red", (0.80, 0.12, 0.10), 0.0200),
-        Variant("blue", (0.10, 0.22, 0.70), 0.0192),
-        Variant("yellow", (0.85, 0.70, 0.10), 0.0208),
+        Variant("red_cube", (0.80, 0.12, 0.10), 0.020),
+        Variant("orange_cube", (0.90, 0.40, 0.10), 0.019),
+        Variant("magenta_cube", (0.80, 0.10, 0.40), 0.021),
     )
 }
-"""Cubes; sizes are within what the task cards randomise."""
+"""The mock cell's (robot_runtime/mock_cell/variants.py); sizes are within what the task cards randomise."""
 
-SEEN, UNSEEN = ("red", "blue"), ("yellow",)
-"""Which of them generalists are trained with, and which they then meet for the first time."""
+SEEN, UNSEEN = ("red_cube", "orange_cube"), "magenta_cube"
+"""Which of them generalists are trained with, and which one they then meet for the first time."""
 
 
 @dataclass(frozen=True)

@@ -195,6 +195,16 @@ def read_about(path: Path) -> About:
         return _about(path, file)
 
 
+def read_columns(path: Path) -> tuple[About, dict[str, np.ndarray], tuple[str, ...]]:
+    """What it is about, the columns of its steps, and which cameras it has; no pictures. Raises EpisodeBroken."""
+    with _opened(path) as file:
+        try:
+            columns = {name: file["steps"][name][:] for name in file["steps"]}
+            return _about(path, file), columns, tuple(sorted(file["images"]))
+        except (KeyError, OSError) as error:
+            raise EpisodeBroken(f"{path} is damaged ({' '.join(str(error).split())}): leave it out.") from error
+
+
 def read(path: Path, with_frames: bool = False) -> Episode:
     """All of it. Raises EpisodeBroken."""
     with _opened(path) as file:
