@@ -37,7 +37,12 @@ def _exported(folder: Path) -> Iterator[Demonstration]:
 
 def _native(folder: Path) -> Iterator[Demonstration]:
     """Of episodes as they were recorded: what was executed; those that failed, or that nobody judged, are left out."""
-    for _, each in disk.read_all(folder):
-        if each.about.success:
-            images = {camera: each.pictures(camera) for camera in each.images}
-            yield Demonstration(images, each.steps["executed_base"], each.about.instruction)
+    return of_files([path for path in disk.files(folder) if disk.read_about(path).success])
+
+
+def of_files(paths: list[Path]) -> Iterator[Demonstration]:
+    """Of episodes on disk. Raises EpisodeBroken."""
+    for path in paths:
+        each = disk.read(path)
+        images = {camera: each.pictures(camera) for camera in each.images}
+        yield Demonstration(images, each.steps["executed_base"], each.about.instruction)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -10,19 +10,22 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from contract import artifact
 from contract.poses import Pose
 from contract.task_spec import TaskSpec
-from contract.tasks import task
+from contract.tasks import UnknownTask, task
 from robot_runtime.cell import load_cell
 from robot_runtime.collection import actions
+from robot_runtime.collection import episode as disk
 from robot_runtime.collection.episode import About, Episode, encode
 from robot_runtime.mock_cell.scene import CAMERA_FOVY_RAD
 from sim_training import demonstrators, rollouts
 from sim_training.generalist.train import Demonstration
 from sim_training.pictures import Painter, View
-from sim_training.rollouts import Track, Variant
+from sim_training.rollouts import NeverSucceeds, Track, Variant
+from sim_training.vulkan import NoVulkanDevice
 
 CELL = "simulation"
 SHIPPED = Path(__file__).resolve().parent.parent / "policies"
@@ -75,14 +78,6 @@ def driver(source: Source, spec: TaskSpec, policy: Path | None, seed: int) -> tu
     return Expert(loaded), f"{folder.name}, commit {made.get('commit', 'unknown')}, seed {made.get('seed')}", 1.0
 
 
-def record(
-    spec: TaskSpec, source: Source, variant: Variant, count: int, seed: int, policy: Path | None = None
-) -> Iterator[Track]:
-    """Successful episodes without pictures. Raises ArtifactError, NeverSucceeds."""
-    act, _, factor = driver(source, spec, policy, seed)
-    return rollouts.successes(spec.name, variant, act, count, seed, horizon_factor=factor)
-
-
 def motions(track: Track) -> np.ndarray:
     """What the tool was commanded to do in each step, base frame, see `actions.in_base`. Shape: (T, 7)"""
     poses = [actions.pose_of(row) for row in (*track.columns["command_base_tcp"], track.end_command)]
@@ -129,6 +124,58 @@ def episode(track: Track, painter: Painter, spec: TaskSpec, variant: Variant, so
     return Episode(about, steps, images, dict.fromkeys(images, steps["stamp"]))
 
 
+def collect(
+    out: Path,
+    spec: TaskSpec,
+    source: Source,
+    variants: Sequence[Variant],
+    count: int,
+    seed: int,
+    policy: Path | None = None,
+) -> None:
+    """Successful episodes, in equal parts of every variant; those that are there already stay.
+
+    Raises OtherEpisodes, ArtifactError, NeverSucceeds, NoVulkanDevice, EpisodeBroken, OSError.
+    """
+    if count < 1:
+        raise NothingAsked("At least one episode has to be asked for.")
+    _, name, _ = driver(source, spec, policy, seed)
+    out.mkdir(parents=True, exist_ok=True)
+    there, studio = _there(out, spec.name, name), Studio()
+    with tqdm(total=count, desc=f"{source} episodes", mininterval=2.0) as bar:
+        for index, variant in enumerate(variants):
+            share = count // len(variants) + (index < count % len(variants))
+            numbers = [index + k * len(variants) for k in range(share)]
+            if all(disk.name_of(number) in there for number in numbers):
+                bar.update(share)
+                continue
+            first = seed * 1_000_000 + index * 100_000
+            act, _, factor = driver(source, spec, policy, first)
+            tracks = rollouts.successes(spec.name, variant, act, share, first, horizon_factor=factor)
+            for number, track in zip(numbers, tracks, strict=True):
+                if disk.name_of(number) not in there:
+                    made = episode(track, studio.painter(variant), spec, variant, source, name)
+                    disk.write(out / disk.name_of(number), made)
+                bar.update()
+
+
+def _there(folder: Path, task_name: str, policy: str) -> set[str]:
+    """Names of the episodes that an earlier start has left. Raises OtherEpisodes, EpisodeBroken."""
+    for path in disk.files(folder):
+        about = disk.read_about(path)
+        if (about.task, about.policy) != (task_name, policy):
+            raise OtherEpisodes(f"{path} is of {about.task} by {about.policy}: name another folder with --out.")
+    return {path.name for path in disk.files(folder)}
+
+
+class NothingAsked(ValueError):
+    """No episodes were asked for."""
+
+
+class OtherEpisodes(ValueError):
+    """The folder holds episodes of something else."""
+
+
 def card_and_variants(task_name: str, names: tuple[str, ...]) -> tuple[TaskSpec, list[Variant]]:
     """Raises UnknownTask, UnknownVariant."""
     unknown = sorted(set(names) - set(rollouts.VARIANTS))
@@ -139,3 +186,10 @@ def card_and_variants(task_name: str, names: tuple[str, ...]) -> tuple[TaskSpec,
 
 class UnknownVariant(ValueError):
     """No object of the simulator has this name."""
+
+
+FAILURES = (
+    UnknownTask, UnknownVariant, NothingAsked, OtherEpisodes, artifact.ArtifactError, NeverSucceeds, NoVulkanDevice,
+    disk.EpisodeBroken, OSError,
+)  # fmt: skip
+"""What `collect` may say in one sentence."""

@@ -17,24 +17,10 @@ from typing import Any
 
 import torch
 import tyro
-from tqdm import tqdm
 
 import _sim_episodes
-from contract.artifact import ArtifactError
-from contract.tasks import UnknownTask
 from robot_runtime.collection import episode as disk
-from sim_training.rollouts import SEEN, NeverSucceeds
-from sim_training.vulkan import NoVulkanDevice
-
-
-class OtherEpisodes(ValueError):
-    """The folder holds episodes of something else."""
-
-
-EXPECTED = (
-    UnknownTask, _sim_episodes.UnknownVariant, ArtifactError, NeverSucceeds, NoVulkanDevice, OtherEpisodes,
-    disk.EpisodeBroken,
-)  # fmt: skip
+from sim_training.rollouts import SEEN
 
 
 @dataclass(frozen=True)
@@ -60,29 +46,17 @@ class Arguments:
 
 
 def main(arguments: Arguments) -> dict[str, Any]:
-    """Collects what is missing and says how much there is. Raises one of EXPECTED."""
+    """Collects what is missing and says how much there is. Raises one of _sim_episodes.FAILURES."""
     torch.set_num_threads(1)
+    began = time.monotonic()
     spec, variants = _sim_episodes.card_and_variants(arguments.task, arguments.variants)
-    _, name, _ = _sim_episodes.driver(arguments.source, spec, arguments.policy, arguments.seed)
-    began, studio = time.monotonic(), _sim_episodes.Studio()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    there = _there(arguments.out, spec.name, name)
-    bar = tqdm(total=arguments.episodes, desc="episodes", mininterval=2.0)
-    for index, variant in enumerate(variants):
-        wanted = arguments.episodes // len(variants) + (index < arguments.episodes % len(variants))
-        seed = arguments.seed * 1_000_000 + index * 100_000
-        tracks = _sim_episodes.record(spec, arguments.source, variant, wanted, seed, arguments.policy)
-        for number, track in enumerate(tracks):
-            path = arguments.out / disk.name_of(index + number * len(variants))
-            if path.name not in there:
-                painter = studio.painter(variant)
-                disk.write(path, _sim_episodes.episode(track, painter, spec, variant, arguments.source, name))
-            bar.update()
-    bar.close()
+    _sim_episodes.collect(
+        arguments.out, spec, arguments.source, variants, arguments.episodes, arguments.seed, arguments.policy
+    )
     abouts = [disk.read_about(path) for path in disk.files(arguments.out)]
     return {
         "task": spec.name,
-        "policy": name,
+        "policy": abouts[0].policy,
         "episodes": len(abouts),
         "per_variant": {each.name: sum(about.variant == each.name for about in abouts) for each in variants},
         "mean_duration_s": sum(about.duration_s for about in abouts) / len(abouts),
@@ -91,21 +65,12 @@ def main(arguments: Arguments) -> dict[str, Any]:
     }
 
 
-def _there(folder: Path, task_name: str, policy: str) -> set[str]:
-    """Names of the episodes that an earlier start has left. Raises OtherEpisodes, EpisodeBroken."""
-    for path in disk.files(folder):
-        about = disk.read_about(path)
-        if (about.task, about.policy) != (task_name, policy):
-            raise OtherEpisodes(f"{path} is of {about.task} by {about.policy}: name another folder with --out.")
-    return {path.name for path in disk.files(folder)}
-
-
 def run() -> None:
     """What is asked for on the command line: prints the figures, or one sentence and exit code 1."""
     asked = tyro.cli(Arguments, description=__doc__)
     try:
         figures = main(asked)
-    except (*EXPECTED, OSError) as error:
+    except _sim_episodes.FAILURES as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("Stopped; the episodes so far are whole. Start again to go on.")
