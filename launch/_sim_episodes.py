@@ -132,6 +132,7 @@ def collect(
     count: int,
     seed: int,
     policy: Path | None = None,
+    randomise: bool = True,
 ) -> None:
     """Successful episodes, in equal parts of every variant; those that are there already stay.
 
@@ -151,7 +152,9 @@ def collect(
                 continue
             first = seed * 1_000_000 + index * 100_000
             act, _, factor = driver(source, spec, policy, first)
-            tracks = rollouts.successes(spec.name, variant, act, share, first, horizon_factor=factor)
+            tracks = rollouts.successes(
+                spec.name, variant, act, share, first, horizon_factor=factor, randomise=randomise
+            )
             for number, track in zip(numbers, tracks, strict=True):
                 if disk.name_of(number) not in there:
                     made = episode(track, studio.painter(variant), spec, variant, source, name)

@@ -163,10 +163,17 @@ def _pose(row: np.ndarray) -> Pose:
 
 
 def successes(
-    task_name: str, variant: Variant, act: Act, count: int, seed: int, batch: int = 32, horizon_factor: float = 1.0
+    task_name: str,
+    variant: Variant,
+    act: Act,
+    count: int,
+    seed: int,
+    batch: int = 32,
+    horizon_factor: float = 1.0,
+    randomise: bool = True,
 ) -> Iterator[Track]:
     """Successful episodes, `count` of them; failures are left out. Raises NeverSucceeds."""
-    env = make(task_name, variant, batch)
+    env = make(task_name, variant, batch, randomise)
     found, tried = 0, 0
     while found < count:
         if tried > _PATIENCE * count + 3 * batch:

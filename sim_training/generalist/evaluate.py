@@ -29,14 +29,21 @@ class Outcome:
 
 
 def evaluate(
-    model: Generalist, task_name: str, instruction: str, variant: Variant, painter: Painter, episodes: int, seed: int
+    model: Generalist,
+    task_name: str,
+    instruction: str,
+    variant: Variant,
+    painter: Painter,
+    episodes: int,
+    seed: int,
+    randomise: bool = True,
 ) -> Outcome:
     """One episode in each of as many environments; the same seed, the same episodes.
 
     Raises contract.generalist.UnknownInstruction.
     """
     drive = Driver(task(task_name), model, painter, instruction)
-    env = rollouts.make(task_name, variant, episodes)
+    env = rollouts.make(task_name, variant, episodes, randomise)
     tracks = rollouts.roll(env, drive, seed, HORIZON_FACTOR)
     env.close()
     return Outcome(episodes, tuple(track.duration_s for track in tracks if track.success))
