@@ -36,6 +36,7 @@ from sim_training.settings import Config, complete_checkpoints
 OBJECT = VARIANTS["red_cube"]
 """Nothing varies but places, as in VLAJS's and RPD's comparisons."""
 EVALUATION_SEED = 800_000_000
+WORDS = {"before": "the old teacher", "after": "the new teacher"}
 
 
 class Stopped(RuntimeError):
@@ -95,9 +96,7 @@ def main(arguments: Arguments) -> dict[str, Any]:
     curves: dict[str, list[Curve]] = {"before": [], "after": []}
     for seed in arguments.seeds:
         for which, made in curves.items():
-            say(
-                f"6/6 the next task's expert, guided by the {'old' if which == 'before' else 'new'} teacher, seed {seed}"
-            )
+            say(f"6/6 the next task's expert, guided by {WORDS[which]}, seed {seed}")
             folder, guide = out / f"next_{which}" / f"seed{seed}", out / f"teacher_{which}"
             made.append(train(folder, arguments.next_task, seed, arguments.next_steps, guide, arguments))
     return report(arguments, before, after, expert, curves)
@@ -232,16 +231,16 @@ def draw(
     from matplotlib import pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), width_ratios=(1, 2))
-    words, colours = {"before": "old teacher", "after": "new teacher"}, {"before": "tab:grey", "after": "tab:blue"}
+    colours = {"before": "tab:grey", "after": "tab:blue"}
     for place, (which, one) in enumerate({"before": before, "after": after}.items()):
         low, high = one["wilson_95"]
         reach = [[one["success"] - low], [high - one["success"]]]
         left.bar(place, one["success"], yerr=reach, capsize=4, color=colours[which])
     left.set(title=f"teacher at {arguments.task}", ylabel="success", ylim=(0, 1.03))
-    left.set_xticks((0, 1), words.values())
+    left.set_xticks((0, 1), WORDS.values())
     for which, of in curves.items():
         for number, curve in enumerate(of):
-            label = words[which] if number == 0 else None
+            label = WORDS[which] if number == 0 else None
             right.plot(curve.steps / 1e3, curve.success, "o-", color=colours[which], label=label)
     right.axhline(0.8, color="black", linewidth=0.6, linestyle=":")
     right.set(title=f"expert at {arguments.next_task}", xlabel="thousand environment steps", ylim=(-0.03, 1.03))
