@@ -9,6 +9,7 @@ from typing import Protocol
 
 import _terminal
 from _pushes import Pushes
+from contract.poses import Pose, yaw_of
 from contract.task_spec import TaskSpec
 from robot_runtime.loop import Tick
 from robot_runtime.mock_cell.cell_process import MockCell
@@ -30,8 +31,14 @@ class Judge(Protocol):
     def looked_at(self, fault: LatchedFault) -> bool:
         """Before that fault is cleared and the arm goes on: whether a person has looked at it."""
 
-    def set_up(self, seed: int) -> None:
-        """The arm waits at its start pose: put the object somewhere in the work area."""
+    def set_up(self, seed: int, variant: str | None = None) -> None:
+        """The arm waits at its start pose: put the object, or that variant of it, somewhere in the work area."""
+
+    def put_back(self, variant: str, pose_base_object: Pose) -> None:
+        """The arm waits at its start pose: put that variant of the object there."""
+
+    def begin(self) -> None:
+        """The arm waits at its start pose and the object lies where the trial is to begin."""
 
     def watching(self) -> contextlib.AbstractContextManager[Callable[[], bool]]:
         """For the time of one trial: whether somebody asks for a stop."""
@@ -41,6 +48,9 @@ class Judge(Protocol):
 
     def judged(self, trial: Trial) -> Trial:
         """The trial with its verdict; afterwards the gripper may open."""
+
+    def succeeded(self) -> bool:
+        """Whether the task has been done since the set-up."""
 
     def check(self) -> None:
         """After trouble: raises what explains it, if this side knows."""
@@ -61,12 +71,25 @@ class GroundTruth:
         """Nobody is there."""
         return False
 
-    def set_up(self, seed: int) -> None:
+    def set_up(self, seed: int, variant: str | None = None) -> None:
         """Teleports the cube."""
         if self._randomise_visuals:
             self._scoring.disturb("looks", seed=seed)
+        if variant is not None:
+            self._scoring.disturb("variant", kind=variant)
         self._scoring.reset(seed)
         self._pushes.begin(seed)
+
+    def put_back(self, variant: str, pose_base_object: Pose) -> None:
+        """Teleports the cube."""
+        self._scoring.disturb("variant", kind=variant)
+        x, y, _ = map(float, pose_base_object.position)
+        self._scoring.disturb("place_object", x=x, y=y, yaw_rad=float(yaw_of(pose_base_object.quaternion)))
+        self._scoring.begin()
+
+    def begin(self) -> None:
+        """Only what happens from now on counts."""
+        self._scoring.begin()
 
     def watching(self) -> contextlib.AbstractContextManager[Callable[[], bool]]:
         """Nobody asks."""
@@ -81,6 +104,10 @@ class GroundTruth:
         truth = self._scoring.truth()
         return trial.judged(truth.success, truth.success_stamp)
 
+    def succeeded(self) -> bool:
+        """In truth."""
+        return self._scoring.truth().success
+
     def check(self) -> None:
         """Whether the mock cell still runs. Raises MockCellFailed."""
         self._mock.check()
@@ -89,11 +116,13 @@ class GroundTruth:
 class Operator:
     """Whoever sits at the terminal with the stop button in reach."""
 
-    def __init__(self, spec: TaskSpec) -> None:
+    def __init__(self, spec: TaskSpec, puts_down: bool = False) -> None:
+        """puts_down: after a success the arm itself puts the object down."""
         if not sys.stdin.isatty():
             raise NoTerminal("A lab cell needs an operator: start this program from a terminal, not from a script.")
         self._object = spec.object_name
         self._instruction = spec.instruction
+        self._puts_down = puts_down
 
     def before_first_motion(self) -> None:
         """Asks once."""
@@ -110,9 +139,18 @@ class Operator:
         )
         return True
 
-    def set_up(self, seed: int) -> None:
+    def set_up(self, seed: int, variant: str | None = None) -> None:
         """The seed means nothing to a person."""
-        _terminal.ask(f"Put the {self._object} anywhere in the work area and step back. Enter starts the trial.")
+        what = variant or self._object
+        _terminal.ask(f"Put the {what} anywhere in the work area and step back. Enter starts the trial.")
+
+    def put_back(self, variant: str, pose_base_object: Pose) -> None:
+        """Asks, with where that is."""
+        x, y, _ = 100 * pose_base_object.position
+        _terminal.ask(f"Put the {variant} {x:.1f} cm before the base and {y:.1f} cm to its left. Enter starts.")
+
+    def begin(self) -> None:
+        """Nothing to do."""
 
     def watching(self) -> contextlib.AbstractContextManager[Callable[[], bool]]:
         """Enter or space."""
@@ -123,11 +161,17 @@ class Operator:
 
     def judged(self, trial: Trial) -> Trial:
         """Asks, and warns before the gripper opens."""
+        success = self.succeeded()
+        if not (self._puts_down and success):
+            _terminal.ask(f"The gripper opens now: hold the {self._object} or let it fall. Enter goes on.")
+        return trial.judged(success)
+
+    def succeeded(self) -> bool:
+        """Asks."""
         answer = ""
         while answer not in ("y", "n"):
             answer = _terminal.ask(f"“{self._instruction}”: did it succeed? [y/n]")
-        _terminal.ask(f"The gripper opens now: hold the {self._object} or let it fall. Enter goes on.")
-        return trial.judged(answer == "y")
+        return answer == "y"
 
     def check(self) -> None:
         """The operator sees for themselves."""

@@ -41,18 +41,24 @@ def ask(question: str) -> str:
 
 
 class StopKey:
-    """While the block runs, Enter or space asks for a stop (Ctrl-C does so anyway)."""
+    """While the block runs, Enter or space asks for a stop (Ctrl-C does so anyway), p for a pause after it."""
 
     def __init__(self) -> None:
-        self._pressed = threading.Event()
+        self._pressed, self._pause = threading.Event(), threading.Event()
         self._leaving = threading.Event()
 
     def __call__(self) -> bool:
         """Whether a stop was asked for."""
         return self._pressed.is_set()
 
+    @property
+    def pause(self) -> bool:
+        """Whether a pause was asked for."""
+        return self._pause.is_set()
+
     def __enter__(self) -> StopKey:
         self._pressed.clear()
+        self._pause.clear()
         self._leaving.clear()
         self._before = termios.tcgetattr(sys.stdin)
         tty.setcbreak(sys.stdin)
@@ -69,5 +75,8 @@ class StopKey:
 
     def _watch(self) -> None:
         while not self._leaving.is_set():
-            if select.select([sys.stdin], [], [], 0.05)[0] and set(os.read(sys.stdin.fileno(), 64)) & set(b"\n\r "):
-                self._pressed.set()
+            if select.select([sys.stdin], [], [], 0.05)[0]:
+                keys = set(os.read(sys.stdin.fileno(), 64))
+                for meant, asked in ((b"\n\r ", self._pressed), (b"pP", self._pause)):
+                    if keys & set(meant):
+                        asked.set()

@@ -10,8 +10,6 @@ import _environment
 _environment.enter()
 
 import contextlib
-import json
-import os
 import sys
 import time
 from dataclasses import dataclass
@@ -19,55 +17,26 @@ from pathlib import Path
 from typing import Any
 
 import _calibrated
-import numpy as np
 import tyro
 
 import _judges
+import _rig
 import _running
 import _terminal
+from _rig import BLIND_TRIALS, SEEDS_PER_RUN, LiveLine, WrongArgument
 from _true_poses import TruePoses
-from calibration.store import CalibrationError
-from contract import artifact
-from contract.poses import Pose
-from contract.task_spec import TaskSpec
-from contract.tasks import UnknownTask, task
-from perception.camera import CameraMissing, CameraStalled, WrongCamera
-from perception.detector import Detector, DetectorMissing, PictureSizeMismatch, weights_folder
-from perception.detector_runtimes import RuntimeMissing
-from perception.estimator import Estimator, EstimatorFailed
-from perception.realsense import open_camera
-from robot_runtime.bridge_client import BridgeClient, BridgeFaulted, BridgeLost, BridgeRefused
-from robot_runtime.cell import Cell, CellError, load_cell
-from robot_runtime.loop import NotAtStart, ObjectSource, OperatorStopped, Tick
-from robot_runtime.mock_cell.cell_process import MockCell, MockCellAddresses, MockCellFailed, PortInUse
-from robot_runtime.mock_cell.scoring import ScoringClient, ScoringUnreachable
-from robot_runtime.trials import GripperStuck, NothingInSight, Trial, TrialRunner, summary
-from robot_runtime.wire import Counters, KeysUnusable, WireError
-
-POLICIES = Path(__file__).resolve().parent.parent / "policies"
-BLIND_TRIALS = 3
-"""So many trials in a row without the object in sight end the run."""
-
-CAMERA_SILENT_S = 3.0
-"""Wall time without a frame after which it is the camera's fault that nothing is in sight."""
+from contract.tasks import task
+from perception.estimator import Estimator
+from robot_runtime.cell import Cell, load_cell
+from robot_runtime.loop import ObjectSource, OperatorStopped, Tick
+from robot_runtime.mock_cell.scoring import ScoringClient
+from robot_runtime.trials import NothingInSight, Trial, TrialRunner, summary
+from robot_runtime.wire import Counters
 
 PUSH_EXTRA_S = 2.0
 """A trial may take so much longer for every push."""
 
-SEEDS_PER_RUN = 10_000
-"""Trial k of seed s sets the scene by s * this + k, so that runs of different seeds share no scene."""
-
-
-class WrongArgument(ValueError):
-    """An argument cannot be meant."""
-
-
-EXPECTED = (
-    UnknownTask, CellError, artifact.ArtifactError, _running.CellBusy, _running.BridgeDidNotStart, _judges.NoTerminal,
-    MockCellFailed, PortInUse, ScoringUnreachable, KeysUnusable, WireError, BridgeLost, BridgeRefused, BridgeFaulted,
-    DetectorMissing, RuntimeMissing, PictureSizeMismatch, EstimatorFailed, CameraMissing, CameraStalled, WrongCamera,
-    NothingInSight, GripperStuck, WrongArgument, NotAtStart, CalibrationError, *_calibrated.FAILURES,
-)  # fmt: skip
+EXPECTED = (*_rig.FAILURES, *_calibrated.FAILURES)
 
 
 @dataclass(frozen=True)
@@ -116,41 +85,25 @@ class Run:
         spec = task(arguments.task)
         cell = load_cell(arguments.cell)
         check_arguments(arguments, cell)
-        stack.enter_context(_running.cell_lock(cell))
-        policy = artifact.load(arguments.policy or POLICIES / spec.name, spec)
-        made = policy.card["provenance"]
-        _terminal.checked(
-            "policy",
-            f"{spec.name}, {made.get('env_steps', 0) / 1e6:.1f} M steps, commit {made.get('commit', 'unknown')}",
-        )
-        detector = Detector(weights_folder(spec.name))
-        judge = open_judge(stack, cell, spec, arguments)
-        eye = cell.camera
-        camera = stack.enter_context(
-            open_camera(eye.address, eye.serial, eye.width, eye.height, eye.rate_hz, arguments.record)
-        )
-        _terminal.checked("camera", f"{eye.serial} at {eye.address}, {eye.width}x{eye.height}, {eye.rate_hz} Hz")
-        # Checks a calibration that the cell names; one that is yet to be made replaces it before anything is looked at.
-        rows = np.eye(4) if arguments.calibrate else eye.T_base_camera_matrix
-        estimator = Estimator(spec, camera, detector, Pose.from_matrix(rows), eye.clock)
-        stack.enter_context(_running.bridge(cell, arguments.cell, _terminal.say))
-        client = stack.enter_context(BridgeClient(cell, "run_robot", lambda state, _: estimator.on_state(state)))
-        client.connect(spec.contract_hash(), spec.period_s)
+        policy = _rig.load_policy(spec, arguments.policy)
+        extras = _rig.MockExtras(arguments.video, arguments.randomise_visuals, arguments.pushes)
+        rig = _rig.open_rig(
+            stack, "run_robot", spec, cell, arguments.cell, policy, extras, arguments.record, arguments.calibrate
+        )  # fmt: skip
+        client, estimator = rig.client, rig.estimator
         self.counters = self.counters_before = client.status().counters
-        _terminal.checked("robot", f"{cell.robot.model} at {cell.robot.address}, {client.status().mode}")
-        judge.before_first_motion()
+        rig.judge.before_first_motion()
         if arguments.calibrate:
-            estimator.T_base_camera, self.calibration = _calibrated.fixed_camera(client, camera, cell, arguments.seed)
+            estimator.T_base_camera, self.calibration = _calibrated.fixed_camera(
+                client, rig.camera, cell, arguments.seed
+            )
         stack.enter_context(estimator)
-        try:
+        with rig.explained():
             objects: ObjectSource = estimator
             if arguments.true_poses and cell.scoring is not None:
                 objects = TruePoses(spec, stack.enter_context(ScoringClient(cell.scoring)))
-            self._run_trials(TrialRunner(client, objects, spec, policy, judge.looked_at), judge, estimator)
-        except (BridgeFaulted, BridgeLost, NothingInSight):
-            judge.check()
-            camera.read_latest(CAMERA_SILENT_S)
-            raise
+            runner = TrialRunner(client, objects, spec, rig.policy, rig.judge.looked_at)
+            self._run_trials(runner, rig.judge, estimator)
 
     def _run_trials(self, runner: TrialRunner, judge: _judges.Judge, estimator: Estimator) -> None:
         blind = 0
@@ -169,7 +122,7 @@ class Run:
                 continue
             blind = 0
             with judge.watching() as stop_asked:
-                live = LiveLine(index, self.arguments.trials)
+                live = LiveLine(f"trial {index + 1:>3}/{self.arguments.trials}")
 
                 def show(tick: Tick, live: LiveLine = live) -> None:
                     live(tick)
@@ -206,41 +159,8 @@ class Run:
         }
 
     def write_report(self, ended_early: str | None) -> None:
-        """After every trial, so that nothing is lost; whole or not at all."""
-        path = self.arguments.report
-        if path is not None:
-            staging = path.with_name(f".{path.name}.{os.getpid()}")
-            staging.write_text(json.dumps(self.report(ended_early), indent=2) + "\n")
-            staging.replace(path)
-
-
-class LiveLine:
-    """One line that follows a trial."""
-
-    def __init__(self, index: int, trials: int) -> None:
-        self._name, self._clipped = f"trial {index + 1:>3}/{trials}", 0
-
-    def __call__(self, tick: Tick) -> None:
-        """Show one tick."""
-        self._clipped += bool(tick.executed.clipped)
-        doing = "lifting" if tick.seen.held else "closing" if tick.decision.closed else "reaching"
-        age_ms = 1e3 * (tick.state.stamp - tick.seen.stamp)
-        speed = float(np.linalg.norm(tick.state.v_base_tcp[:3]))
-        _terminal.live(
-            f"  {self._name}  {doing:<8} {tick.index / 20:4.1f} s  {tick.seen.name} {age_ms:3.0f} ms old"
-            f"  {speed:.2f} m/s  clipped {self._clipped}"
-        )
-
-
-def open_judge(stack: contextlib.ExitStack, cell: Cell, spec: TaskSpec, arguments: Arguments) -> _judges.Judge:
-    """Starts what a mock cell needs; a lab cell needs an operator."""
-    if cell.mock is None:
-        return _judges.Operator(spec)
-    addresses = MockCellAddresses.of_cell(cell)
-    mock = stack.enter_context(MockCell(addresses, cell.mock.seed, arguments.video, cell.camera.serial))
-    _terminal.checked("mock cell", f"robot {addresses.robot}, camera {addresses.frames}")
-    scoring = stack.enter_context(ScoringClient(addresses.scoring))
-    return _judges.GroundTruth(mock, scoring, arguments.randomise_visuals, arguments.pushes)
+        """After every trial, so that nothing is lost."""
+        _rig.write_report(self.arguments.report, self.report(ended_early))
 
 
 def check_arguments(arguments: Arguments, cell: Cell) -> None:
@@ -252,11 +172,7 @@ def check_arguments(arguments: Arguments, cell: Cell) -> None:
     for name in ("video", "randomise_visuals", "pushes", "true_poses"):
         if getattr(arguments, name) and cell.mock is None:
             raise WrongArgument(f"--{name.replace('_', '-')} is for a mock cell; on a lab cell leave it out.")
-    for path in (arguments.report, arguments.video, arguments.record):
-        if path is not None and (path.is_dir() or not os.access(path.absolute().parent, os.W_OK)):
-            raise WrongArgument(
-                f"{path} cannot be written: name a file in a folder that exists and that you may write."
-            )
+    _rig.check_writable(arguments.report, arguments.video, arguments.record)
 
 
 def conclude(run: Run, ended_early: str | None) -> int:

@@ -52,6 +52,10 @@ class RobotClock:
         with self._lock:
             return host_s - min(self._offsets) if self._offsets else None
 
+    def stamp_of(self, frame: Frame, clock: Literal["robot", "host"]) -> float | None:
+        """Robot time of a picture, by its own stamp or by its arrival; None before the first state."""
+        return frame.stamp_s if clock == "robot" else self.robot_time(frame.host_s)
+
 
 @dataclass
 class EstimatorStatistics:
@@ -86,7 +90,7 @@ class Estimator:
         self.statistics = EstimatorStatistics()
         self.newest: tuple[Frame, Measurement | None] | None = None
         self.on_estimate: Callable[[float, ObjectState | None], None] = lambda stamp, seen: None
-        self._robot_clock = RobotClock()
+        self.robot_clock = RobotClock()
         self._newest_state_stamp = -np.inf
         self._stopping = threading.Event()
         self._failure: Exception | None = None
@@ -114,7 +118,7 @@ class Estimator:
         """Notes a robot state; call it as soon as one arrives, from any thread."""
         if state.stamp > self._newest_state_stamp:
             self._newest_state_stamp = state.stamp
-            self._robot_clock.see(state.stamp, time.monotonic())
+            self.robot_clock.see(state.stamp, time.monotonic())
         self.tracker.see_robot(state)
 
     def latest(self, state: RobotState | None = None) -> ObjectState | None:
@@ -156,7 +160,7 @@ class Estimator:
 
     def _take(self, frame: Frame) -> None:
         began = time.perf_counter()
-        stamp = frame.stamp_s if self.clock == "robot" else self._robot_clock.robot_time(frame.host_s)
+        stamp = self.robot_clock.stamp_of(frame, self.clock)
         if stamp is None:
             return
         self._check_it_lives(frame.rgb, stamp)

@@ -87,7 +87,7 @@ class Drive:
                 raise CameraStalled("The camera sends no new pictures; re-plug it and run again: it goes on from here.")
             return
         self._number, self._heard_s = frame.number, time.monotonic()
-        stamp = frame.stamp_s if self._clock == "robot" else self._robot_clock.robot_time(frame.host_s)
+        stamp = self._robot_clock.stamp_of(frame, self._clock)
         if stamp is not None:
             self._frames.append((stamp, frame))
 

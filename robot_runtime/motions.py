@@ -68,12 +68,12 @@ def by(x: float, y: float, z: float) -> Way:
     return lambda here: Pose(here.position + [x, y, z], here.quaternion)
 
 
-def towards(position: np.ndarray, quaternion: np.ndarray | None = None) -> Way:
+def towards(position: np.ndarray, quaternion: np.ndarray | None = None, step_m: float = STEP_M) -> Way:
     """A centimetre nearer each time; turned at once, which the guard makes gradual."""
 
     def way(here: Pose) -> Pose:
         left = position - here.position
-        share = min(1.0, STEP_M / max(1e-9, float(np.linalg.norm(left))))
+        share = min(1.0, step_m / max(1e-9, float(np.linalg.norm(left))))
         return Pose(here.position + share * left, here.quaternion if quaternion is None else quaternion)
 
     return way

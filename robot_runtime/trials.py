@@ -121,6 +121,32 @@ class LiftBelief:
         return f"The gripper never closed; the tool came within {100 * self.nearest_m:.1f} cm of the {name}."
 
 
+def go_to_start(
+    client: BridgeClient, spec: TaskSpec, looked_at: Callable[[LatchedFault], bool] = lambda fault: False
+) -> RobotState:
+    """Stop, open the gripper, rise and drive to the start pose, clearing a latched fault first; a second try if that
+    itself ends in a fault. looked_at: as `TrialRunner`'s. Raises BridgeFaulted, GripperStuck."""
+    try:
+        return _go_to_start(client, spec, looked_at)
+    except BridgeFaulted:
+        return _go_to_start(client, spec, looked_at)
+
+
+def _go_to_start(client: BridgeClient, spec: TaskSpec, looked_at: Callable[[LatchedFault], bool]) -> RobotState:
+    client.stop()
+    if (fault := client.status().fault) is not None:
+        client.recover(by_person=looked_at(fault))
+    client.gripper(GripperCommand(False, spec.gripper_force_n))
+    begin = client.latest().stamp
+    wide_enough = 0.9 * spec.gripper_open_m
+    while (state := client.latest()).gripper_width < wide_enough or state.gripper_stamp < begin:
+        if state.stamp - begin > GRIPPER_TIMEOUT_S:
+            raise GripperStuck(f"The gripper opened only to {1e3 * state.gripper_width:.0f} mm: look at it.")
+        client.wait_until(state.stamp + spec.period_s)
+    client.move_home(spec.start_q_rad)
+    return client.latest()
+
+
 class TrialRunner:
     """Runs trials of one policy through one bridge."""
 
@@ -139,27 +165,8 @@ class TrialRunner:
         self._loop = PolicyLoop(client, objects, PolicyRunner(spec, actor))
 
     def go_to_start(self) -> RobotState:
-        """Stop, open the gripper, rise and drive to the start pose, clearing a latched fault first; a second try if
-        that itself ends in a fault. Raises BridgeFaulted, GripperStuck."""
-        try:
-            return self._go_to_start()
-        except BridgeFaulted:
-            return self._go_to_start()
-
-    def _go_to_start(self) -> RobotState:
-        client = self.client
-        client.stop()
-        if (fault := client.status().fault) is not None:
-            client.recover(by_person=self._looked_at(fault))
-        client.gripper(GripperCommand(False, self.spec.gripper_force_n))
-        begin = client.latest().stamp
-        wide_enough = 0.9 * self.spec.gripper_open_m
-        while (state := client.latest()).gripper_width < wide_enough or state.gripper_stamp < begin:
-            if state.stamp - begin > GRIPPER_TIMEOUT_S:
-                raise GripperStuck(f"The gripper opened only to {1e3 * state.gripper_width:.0f} mm: look at it.")
-            client.wait_until(state.stamp + self.spec.period_s)
-        client.move_home(self.spec.start_q_rad)
-        return client.latest()
+        """As the function of that name."""
+        return go_to_start(self.client, self.spec, self._looked_at)
 
     def wait_for_object(self) -> None:
         """Returns once the object lies still in sight, from measurements made after now. Raises NothingInSight."""

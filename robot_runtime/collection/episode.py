@@ -146,13 +146,22 @@ def write(path: Path, episode: Episode) -> None:
     check(episode)
     staging = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with h5py.File(staging, "w") as file:
-            _fill(file, episode)
-        with staging.open("rb") as written:
-            os.fsync(written.fileno())
+        with staging.open("wb") as file:
+            file.write(_bytes(episode))
+            file.flush()
+            os.fsync(file.fileno())
         staging.replace(path)
     finally:
         staging.unlink(missing_ok=True)
+
+
+def _bytes(episode: Episode) -> bytes:
+    """The file's content, made in memory: on a full disk HDF5 itself was seen to end the process."""
+    with h5py.File("episode", "w", driver="core", backing_store=False) as file:
+        _fill(file, episode)
+        file.flush()
+        image: bytes = file.id.get_file_image()
+    return image
 
 
 def _fill(file: h5py.File, episode: Episode) -> None:

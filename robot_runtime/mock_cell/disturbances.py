@@ -13,6 +13,7 @@ from typing import Any, get_args
 import numpy as np
 
 from calibration.board import Board, UnknownBoard
+from robot_runtime.mock_cell import variants
 from robot_runtime.mock_cell.clock import RobotClock, ticks
 from robot_runtime.mock_cell.external_forces import ExternalForces
 from robot_runtime.mock_cell.fci import CellRobotServer
@@ -120,7 +121,7 @@ class Disturbances:
     def restart(self) -> None:
         """The controller reboots: connections drop, its time and settings begin anew, errors are gone."""
         self._server.restart()
-        self._referee.restart()
+        self._referee.begin(0.0)
         self._frames.restart()
         self._server.gripper_server.stuck_until = 0
         self._leave_object()
@@ -148,6 +149,11 @@ class Disturbances:
         jump = np.array([_number("dx", dx, -1.0, 1.0), _number("dy", dy, -1.0, 1.0)])
         self._referee.move_cube(self._referee.cube_xy + jump)
 
+    def place_object(self, x: float, y: float, yaw_rad: float) -> None:
+        """The cube lies there on the table, m, turned by that."""
+        at = np.array([_number("x", x, -1.0, 1.0), _number("y", y, -1.0, 1.0)])
+        self._referee.place_cube(at, _number("yaw_rad", yaw_rad, -7.0, 7.0))
+
     def camera(self, kind: str) -> None:
         """The camera fails in one way (snapshots.View), or in none."""
         if kind not in get_args(CameraFault):
@@ -166,6 +172,15 @@ class Disturbances:
         """The camera sees another laboratory: colours, textures, light, things on the table; its own without a seed."""
         drawn = None if seed is None else int(_number("seed", seed, 0, 2**31))
         self._frames.view = replace(self._frames.view, looks=drawn)
+
+    def variant(self, kind: str | None = None) -> None:
+        """Another cube lies there (variants.VARIANTS); without a kind the one that belongs to the looks."""
+        try:
+            edge_m = variants.variant(variants.NOMINAL if kind is None else str(kind)).edge_m
+        except variants.UnknownVariant as error:
+            raise UnknownDisturbance(str(error)) from error
+        self._referee.become(edge_m)
+        self._frames.view = replace(self._frames.view, variant=kind)
 
     def place_camera(self, pose: list[float] | None = None, wrist: bool = False) -> None:
         """Somebody puts the fixed camera elsewhere (T_base_camera), or the `wrist` camera on the hand (T_tcp_camera).
@@ -202,7 +217,7 @@ class Disturbances:
         self._server.press_user_stop(False)
         self._server.link.calm()
         view = self._frames.view
-        self._frames.view = View(camera=view.camera, wrist=view.wrist, board=view.board)
+        self._frames.view = View(variant=view.variant, camera=view.camera, wrist=view.wrist, board=view.board)
 
     def _leave_object(self) -> None:
         self._object_until = 0
@@ -236,7 +251,7 @@ DISTURBANCES: dict[str, Callable[..., None]] = {
         Disturbances.push, Disturbances.payload, Disturbances.user_stop, Disturbances.reflex,
         Disturbances.lose_packets, Disturbances.packet_loss, Disturbances.delay, Disturbances.silence,
         Disturbances.restart, Disturbances.gripper_stuck, Disturbances.push_object, Disturbances.take_object,
-        Disturbances.move_object, Disturbances.camera, Disturbances.lookalike, Disturbances.looks,
-        Disturbances.place_camera, Disturbances.show_board, Disturbances.calm,
+        Disturbances.move_object, Disturbances.place_object, Disturbances.camera, Disturbances.lookalike,
+        Disturbances.looks, Disturbances.variant, Disturbances.place_camera, Disturbances.show_board, Disturbances.calm,
     )
 }  # fmt: skip

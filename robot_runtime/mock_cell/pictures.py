@@ -9,7 +9,7 @@ import numpy as np
 
 from contract.tasks import LIFT_CUBE
 from perception.depth_noise import DepthNoise
-from robot_runtime.mock_cell import looks, scene
+from robot_runtime.mock_cell import looks, scene, variants
 from robot_runtime.mock_cell.arrangements import DISTRACTORS, NOWHERE_M, random_distractors
 from robot_runtime.mock_cell.board_on_show import BoardOnShow, pose_of_plain
 from robot_runtime.mock_cell.rendering import SceneRenderer, mujoco
@@ -35,7 +35,7 @@ class Pictures:
         random = np.random.default_rng(0)
         shape = scene.CAMERA_HEIGHT, scene.CAMERA_WIDTH
         self._noises = itertools.cycle([DepthNoise.drawn(random, shape) for _ in range(_NOISES)])
-        self._dress(None)
+        self._dress(None, None)
         mujoco.mj_forward(self._model, self._data)
         # The first picture compiles shaders; nobody should wait for that later.
         self._last = {name: self._renderer.render(self._data) for name in (scene.CAMERA_NAME, scene.WRIST_CAMERA_NAME)}
@@ -45,8 +45,8 @@ class Pictures:
         view = snapshot.view
         if view.fault == "frozen":
             return self._last[camera]
-        if view.looks != self._looks:
-            self._dress(view.looks)
+        if (view.looks, view.variant) != self._dressed:
+            self._dress(view.looks, view.variant)
         standing = view.lookalike
         self._lookalike[:] = NOWHERE_M if standing is None else (*standing, scene.CUBE_EDGE_M / 2)
         self._data.qpos[:] = snapshot.qpos
@@ -67,9 +67,9 @@ class Pictures:
         """Frees the graphics context."""
         self._renderer.close()
 
-    def _dress(self, seed: int | None) -> None:
+    def _dress(self, seed: int | None, variant: str | None) -> None:
         """The laboratory of that seed, with things on the table where no task puts its object; the nominal for None."""
-        self._looks = seed
+        self._dressed = seed, variant
         for i in range(DISTRACTORS):
             place_distractor(self._model, self._data, f"distractor_{i}", None)
         if seed is None:
@@ -79,6 +79,10 @@ class Pictures:
             looks.apply(self._model, looks.random_looks(random))
             for i, shown in enumerate(random_distractors(random, _outside_the_work_area)):
                 place_distractor(self._model, self._data, f"distractor_{i}", shown)
+        cube = variants.variant(variant or variants.NOMINAL)
+        variants.shape(self._model, cube.edge_m)
+        if variant is not None:
+            self._model.geom("cube").rgba[:3] = cube.rgb
         scene.dress_as_cube(self._model, _LOOKALIKE)
         self._renderer.reload_looks()
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from contract.poses import quat_from_yaw
 from contract.task_spec import TaskSpec
-from robot_runtime.mock_cell import scene
+from robot_runtime.mock_cell import scene, variants
 
 _CLEARANCE_M = 0.13
 """Half the hand's width (0.10) and half the cube's diagonal: a cube further away is not under the hand."""
@@ -26,7 +26,7 @@ class Referee:
         self._spec, self._model, self._data = spec, model, data
         joint = model.joint("cube_joint")
         self._qpos, self._dof = int(joint.qposadr[0]), int(joint.dofadr[0])
-        self._rest_height_m = scene.CUBE_EDGE_M / 2
+        self._edge_m = scene.CUBE_EDGE_M
         self._body = int(model.body("cube").id)
         self._scratch = mujoco.MjData(model)
         self.reset_stamp = 0.0
@@ -48,21 +48,33 @@ class Referee:
             xy = rng.uniform(self._spec.object_low_m, self._spec.object_high_m)
             if tool_z > _LOW_HAND_M or np.linalg.norm(xy - tool_xy) > _CLEARANCE_M:
                 break
-        self._data.qpos[self._qpos : self._qpos + 3] = (*xy, self._rest_height_m)
+        self._data.qpos[self._qpos : self._qpos + 3] = (*xy, self._edge_m / 2)
         self._data.qpos[self._qpos + 3 : self._qpos + 7] = quat_from_yaw(np.array(rng.uniform(-np.pi, np.pi)))
         self._data.qvel[self._dof : self._dof + 6] = 0.0
+        self.begin(stamp)
+
+    def begin(self, stamp: float) -> None:
+        """A trial begins with the cube where it is; at 0 where robot time itself begins again."""
         self.reset_stamp, self._still_since, self.success_stamp = stamp, None, None
 
-    def restart(self) -> None:
-        """Robot time begins at zero again."""
-        self.reset_stamp, self._still_since, self.success_stamp = 0.0, None, None
+    def become(self, edge_m: float) -> None:
+        """The cube is another one, at rest on the table where the old one was."""
+        self._edge_m = edge_m
+        variants.shape(self._model, edge_m)
+        self._set_dynamics(scene.CUBE_MASS_KG, scene.CUBE_FRICTION)
+        self.move_cube(self.cube_xy, on_table=True)
 
     def move_cube(self, xy: np.ndarray, on_table: bool = False) -> None:
         """Puts the cube over that point (2,), at rest: as it is, or upright on the table."""
         self._data.qpos[self._qpos : self._qpos + 2] = xy
         if on_table:
-            self._data.qpos[self._qpos + 2 : self._qpos + 7] = (self._rest_height_m, 1.0, 0.0, 0.0, 0.0)
+            self._data.qpos[self._qpos + 2 : self._qpos + 7] = (self._edge_m / 2, 1.0, 0.0, 0.0, 0.0)
         self._data.qvel[self._dof : self._dof + 6] = 0.0
+
+    def place_cube(self, xy: np.ndarray, yaw_rad: float) -> None:
+        """Puts the cube there on the table (2,), turned by that, at rest."""
+        self.move_cube(xy, on_table=True)
+        self._data.qpos[self._qpos + 3 : self._qpos + 7] = quat_from_yaw(np.array(yaw_rad))
 
     def push_cube(self, velocity_m_s: np.ndarray) -> None:
         """Before a step: a weak finger pushes the cube along the table, towards that velocity (2,)."""
@@ -94,7 +106,7 @@ class Referee:
     @property
     def height_above_rest_m(self) -> float:
         """How far the cube's centre is above where it rests on the table."""
-        return float(self._data.qpos[self._qpos + 2]) - self._rest_height_m
+        return float(self._data.qpos[self._qpos + 2]) - self._edge_m / 2
 
     @property
     def speed_m_s(self) -> float:
@@ -126,6 +138,6 @@ class Referee:
     def _set_dynamics(self, mass_kg: float, friction: float) -> None:
         body, geom = self._model.body("cube").id, self._model.geom("cube").id
         self._model.body_mass[body] = mass_kg
-        self._model.body_inertia[body] = mass_kg * scene.CUBE_EDGE_M**2 / 6.0
+        self._model.body_inertia[body] = mass_kg * self._edge_m**2 / 6.0
         self._model.geom_friction[geom, 0] = friction
         mujoco.mj_setConst(self._model, self._scratch)

@@ -57,6 +57,10 @@ class ScoringClient:
         """Puts the cube at the pose of that seed, at rest; `vary_dynamics` also draws its mass and friction."""
         return self._ask({"op": "reset", "seed": seed, "vary_dynamics": vary_dynamics})
 
+    def begin(self) -> Truth:
+        """A trial begins with the cube where it is."""
+        return self._ask({"op": "begin"})
+
     def truth(self) -> Truth:
         """Now."""
         return self._ask({"op": "truth"})

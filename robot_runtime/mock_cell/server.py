@@ -26,7 +26,7 @@ _MAX_CATCH_UP_S = 0.02
 
 
 class ScoringSocket:
-    """Answers `truth`, `reset` and `disturb` between two physics steps."""
+    """Answers `truth`, `reset`, `begin` and `disturb` between two physics steps."""
 
     def __init__(
         self,
@@ -58,6 +58,8 @@ class ScoringSocket:
             return {"stamp": clock.now_s}
         if request["op"] == "reset":
             self._referee.reset(int(request["seed"]), bool(request["vary_dynamics"]), clock.now_s)
+        elif request["op"] == "begin":
+            self._referee.begin(clock.now_s)
         elif request["op"] != "truth":
             raise ValueError(f"unknown request {request['op']!r}")
         return {**self._referee.truth(clock.now_s), "reflex_stamp": self._server.reflex_stamp}

@@ -45,12 +45,14 @@ class View:
     `dark` black ones, `blurred` unfocused ones, `no_depth` depth images of zeros.
     lookalike: where (m, m) a second cube stands that only the camera sees.
     looks: seed of another laboratory's colours, textures, light and things on the table; None for the nominal one.
+    variant: name of the cube that lies there (`variants.VARIANTS`); None for the one of the looks.
     camera: T_base_camera, where somebody has put the fixed camera; wrist: T_tcp_camera, where that one is mounted.
     """
 
     fault: CameraFault = "none"
     lookalike: tuple[float, float] | None = None
     looks: int | None = None
+    variant: str | None = None
     camera: PlainPose | None = None
     wrist: PlainPose | None = None
     board: ShownBoard | None = None

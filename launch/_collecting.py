@@ -1,0 +1,177 @@
+"""Episode after episode: put the object in place, run the policy, record, judge, write, until enough have succeeded."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import _rig
+import _terminal
+from perception.camera import Frame
+from perception.realsense import RealSenseCamera
+from robot_runtime.bridge_client import BridgeFaulted
+from robot_runtime.cell_cameras import calibration_name
+from robot_runtime.collection.episode import About
+from robot_runtime.collection.film import Eye
+from robot_runtime.collection.folder import Folder, Kind
+from robot_runtime.collection.put_down import holds_something, put_down, random_place
+from robot_runtime.collection.recorder import Recorder
+from robot_runtime.collection.targets import Targets
+from robot_runtime.loop import LoopStatistics, Tick
+from robot_runtime.trials import NothingInSight, Trial, TrialRunner
+
+PlacedBy = Literal["cell", "arm"]
+
+
+class TooManyFailures(RuntimeError):
+    """The policy does not do it here. Look at its last episodes, then start the same command again."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """seed: of the run. scripted: the arm puts down what it holds. failures: so many in a row end the run."""
+
+    seed: int
+    scripted: bool
+    keep_frames: bool
+    failures: int
+
+
+class Collector:
+    """One folder, one rig."""
+
+    def __init__(
+        self,
+        stack: contextlib.ExitStack,
+        rig: _rig.Rig,
+        folder: Folder,
+        targets: Targets,
+        kind: Kind,
+        settings: Settings,
+    ) -> None:
+        """Starts the wrist camera, which the cell has. Raises CameraMissing, WrongCamera, CalibrationError."""
+        front, wrist = rig.cell.camera, rig.cell.wrist_camera
+        assert wrist is not None
+        wrist_camera = stack.enter_context(_rig.open_eye(wrist, name="wrist"))
+        self._eyes = [_eye("wrist", rig, wrist_camera, wrist.clock), _eye("front", rig, rig.camera, front.clock)]
+        self._rig, self._folder, self._targets, self._settings = rig, folder, targets, settings
+        self._runner = TrialRunner(rig.client, rig.estimator, rig.spec, rig.policy, rig.judge.looked_at)
+        self._loop = LoopStatistics()
+        self._variant: str | None = None
+        self._carries = False
+        self._about = About(
+            task=kind.task, instruction=rig.spec.instruction, variant="", success=None,
+            success_by="truth" if rig.cell.mock is not None else "operator", contract_hash=kind.contract_hash,
+            calibration=f"front {calibration_name(front)}, wrist {calibration_name(wrist)}", policy=kind.policy,
+            cell=rig.cell.name, began="", seed=settings.seed, duration_s=0.0,
+            cameras={"wrist": f"{wrist.serial} {wrist_camera.mode}", "front": f"{front.serial} {rig.camera.mode}"},
+        )  # fmt: skip
+
+    def collect(self, done_one: Callable[[], None]) -> None:
+        """Until all targets are met; the arm ends at its start pose. done_one: called after every episode."""
+        blind, number = 0, self._folder.next_number
+        while (variant := self._targets.next()) is not None:
+            self._folder.check_room(self._targets.missing, self._settings.keep_frames)
+            seed = self._settings.seed * _rig.SEEDS_PER_RUN + number
+            try:
+                placed_by = self._put_in_place(seed, variant)
+            except NothingInSight as error:
+                blind += 1
+                if blind == _rig.BLIND_TRIALS:
+                    raise
+                _terminal.say(f"  {error}")
+                number += 1
+                continue
+            blind = 0
+            pause = self._one(number, seed, variant, placed_by)
+            number += 1
+            done_one()
+            if self._targets.failures_in_a_row >= self._settings.failures:
+                raise TooManyFailures(f"{self._targets.failures_in_a_row} failures in a row. {TooManyFailures.__doc__}")
+            if pause:
+                _terminal.ask("Paused, the arm is at rest. Enter goes on, Ctrl-C ends.")
+        self._runner.go_to_start()
+
+    def report(self) -> dict[str, Any]:
+        """Of this run."""
+        loop = self._loop
+        return {
+            "loop_jitter_ms": loop.jitter_ms(), "ticks": loop.ticks, "skipped_ticks": loop.skipped_ticks,
+            "clipped": loop.clipped, "refused": loop.refused,
+        }  # fmt: skip
+
+    def _one(self, number: int, seed: int, variant: str, placed_by: PlacedBy) -> bool:
+        """One episode, from the start pose to its file; whether a pause was asked for."""
+        recorder = Recorder(self._eyes, self._rig.spec.rate_hz, self._settings.keep_frames)
+        live = _rig.LiveLine(f"episode {number:>3}  {variant}")
+
+        def show(tick: Tick) -> None:
+            recorder.watch(tick)
+            live(tick)
+            self._rig.judge.disturb(tick)
+
+        began = datetime.now(UTC).isoformat(timespec="seconds")
+        with recorder, _terminal.StopKey() if sys.stdin.isatty() else contextlib.nullcontext() as key:
+            trial = self._runner.run(number, seed, show, key or (lambda: False))
+        trial = self._rig.judge.judged(trial)
+        self._loop.add(trial.loop)
+        if recorder.steps:
+            about = replace(
+                self._about, began=began, seed=seed, variant=variant, **_outcome(trial, recorder, placed_by)
+            )
+            self._folder.add(number, recorder.episode(about))
+        self._targets.add(variant, bool(trial.success), trial.duration_s)
+        self._carries = bool(trial.success) and self._settings.scripted and holds_something(self._rig.client)
+        self._tell(number, variant, trial, recorder.steps)
+        return key is not None and key.pause
+
+    def _put_in_place(self, seed: int, variant: str) -> PlacedBy:
+        """The arm at its start pose, the object at rest in sight. Raises NothingInSight."""
+        rig, runner = self._rig, self._runner
+        if self._carries:
+            with contextlib.suppress(BridgeFaulted):  # which going to the start clears; the object lies somewhere
+                put_down(rig.client, rig.estimator.latest(rig.client.latest()), random_place(rig.spec, seed))
+        runner.go_to_start()
+        if self._settings.scripted and variant == self._variant:
+            rig.judge.begin()
+            rig.estimator.tracker.forget()
+            with contextlib.suppress(NothingInSight):
+                runner.wait_for_object()
+                return "arm"
+        rig.judge.set_up(seed, variant)
+        self._variant = variant
+        rig.estimator.tracker.forget()
+        runner.wait_for_object()
+        return "cell"
+
+    def _tell(self, number: int, variant: str, trial: Trial, steps: int) -> None:
+        colour, word = (_terminal.GREEN, "lifted") if trial.success else (_terminal.RED, "failed")
+        _terminal.say(
+            f"  episode {number:>3}  {_terminal.paint(word, colour)}  {variant}  {trial.duration_s:4.1f} s"
+            f"  {steps} steps  |  {self._targets}"
+            f"  {trial.failure or ''}"
+        )
+
+
+def _eye(name: str, rig: _rig.Rig, camera: RealSenseCamera, clock: Literal["host", "robot"]) -> Eye:
+    def stamp_of(frame: Frame) -> float | None:
+        return rig.estimator.robot_clock.stamp_of(frame, clock)
+
+    return Eye(name, camera, stamp_of, 1.0 / camera.mode.rate_hz)
+
+
+def _outcome(trial: Trial, recorder: Recorder, placed_by: PlacedBy) -> dict[str, Any]:
+    """What an episode's About says of its trial."""
+    timings = {
+        "steps": recorder.steps, "ticks": trial.loop.ticks, "skipped_ticks": trial.loop.skipped_ticks,
+        "loop_jitter_ms": trial.loop.jitter_ms(), **recorder.timings(),
+    }  # fmt: skip
+    notes = {
+        "placed_by": placed_by, "failure": trial.failure, "faults": trial.faults, "clipped": trial.loop.clipped,
+        "believed_success": trial.believed_success,
+    }  # fmt: skip
+    return {"success": trial.success, "duration_s": trial.duration_s, "timings": timings, "notes": notes}

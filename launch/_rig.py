@@ -1,0 +1,191 @@
+"""What a program needs that lets a policy act on a cell: checked piece by piece, started in order, ended together."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import _judges
+import _running
+import _terminal
+from calibration.store import CalibrationError
+from contract import artifact
+from contract.poses import Pose
+from contract.task_spec import TaskSpec
+from contract.tasks import UnknownTask
+from perception.camera import CameraMissing, CameraStalled, WrongCamera
+from perception.detector import Detector, DetectorMissing, PictureSizeMismatch, weights_folder
+from perception.detector_runtimes import RuntimeMissing
+from perception.estimator import Estimator, EstimatorFailed
+from perception.realsense import RealSenseCamera, open_camera
+from robot_runtime.bridge_client import BridgeClient, BridgeFaulted, BridgeLost, BridgeRefused
+from robot_runtime.cell import Cell, CellError
+from robot_runtime.cell_cameras import AnyCamera
+from robot_runtime.loop import NotAtStart, Tick
+from robot_runtime.mock_cell.cell_process import MockCell, MockCellAddresses, MockCellFailed, PortInUse
+from robot_runtime.mock_cell.scoring import ScoringClient, ScoringUnreachable
+from robot_runtime.trials import GripperStuck, NothingInSight
+from robot_runtime.wire import KeysUnusable, WireError
+
+POLICIES = Path(__file__).resolve().parent.parent / "policies"
+BLIND_TRIALS = 3
+"""So many trials in a row without the object in sight end the run."""
+
+CAMERA_SILENT_S = 3.0
+"""Wall time without a frame after which it is the camera's fault that nothing is in sight."""
+
+SEEDS_PER_RUN = 10_000
+"""Trial k of seed s sets the scene by s * this + k, so that runs of different seeds share no scene."""
+
+
+class WrongArgument(ValueError):
+    """An argument cannot be meant."""
+
+
+FAILURES = (
+    UnknownTask, CellError, artifact.ArtifactError, _running.CellBusy, _running.BridgeDidNotStart, _judges.NoTerminal,
+    MockCellFailed, PortInUse, ScoringUnreachable, KeysUnusable, WireError, BridgeLost, BridgeRefused, BridgeFaulted,
+    DetectorMissing, RuntimeMissing, PictureSizeMismatch, EstimatorFailed, CameraMissing, CameraStalled, WrongCamera,
+    NothingInSight, GripperStuck, WrongArgument, NotAtStart, CalibrationError,
+)  # fmt: skip
+"""What can go wrong, each with one sentence."""
+
+
+@dataclass(frozen=True)
+class MockExtras:
+    """What a mock cell does besides. video: film of what the fixed camera sees; the others as in `_judges.GroundTruth`.
+
+    puts_down: of a lab cell: the arm itself puts the object down after a success.
+    """
+
+    video: Path | None = None
+    randomise_visuals: bool = False
+    pushes: int = 0
+    puts_down: bool = False
+
+
+@dataclass
+class Rig:
+    """Everything connected, the arm at rest; the estimator does not watch yet."""
+
+    spec: TaskSpec
+    cell: Cell
+    policy: artifact.Policy
+    judge: _judges.Judge
+    camera: RealSenseCamera
+    estimator: Estimator
+    client: BridgeClient
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Trouble that the cell or its camera explains is told in their words."""
+        try:
+            yield
+        except (BridgeFaulted, BridgeLost, NothingInSight):
+            self.judge.check()
+            self.camera.read_latest(CAMERA_SILENT_S)
+            raise
+
+
+def load_policy(spec: TaskSpec, folder: Path | None) -> artifact.Policy:
+    """Of that folder, or the shipped one of the task. Raises artifact.ArtifactError."""
+    policy = artifact.load(folder or POLICIES / spec.name, spec)
+    _terminal.checked("policy", described(policy))
+    return policy
+
+
+def described(policy: artifact.Policy) -> str:
+    """Where it comes from, in a few words."""
+    made = policy.card["provenance"]
+    return f"{policy.spec.name}, {made.get('env_steps', 0) / 1e6:.1f} M steps, commit {made.get('commit', 'unknown')}"
+
+
+def open_rig(
+    stack: contextlib.ExitStack,
+    name: str,
+    spec: TaskSpec,
+    cell: Cell,
+    cell_argument: str,
+    policy: artifact.Policy,
+    extras: MockExtras,
+    record_to: Path | None = None,
+    calibrate: bool = False,
+) -> Rig:
+    """Checks and starts all of it, and takes the lease as `name`. Raises one of FAILURES.
+
+    record_to: `.db3` file for what the fixed camera sees. calibrate: its pose is still to be found.
+    """
+    stack.enter_context(_running.cell_lock(cell))
+    detector = Detector(weights_folder(spec.name))
+    judge = open_judge(stack, cell, spec, extras)
+    eye = cell.camera
+    camera = stack.enter_context(open_eye(eye, record_to))
+    # Checks a calibration that the cell names; one that is yet to be made replaces it before anything is looked at.
+    rows = np.eye(4) if calibrate else eye.T_base_camera_matrix
+    estimator = Estimator(spec, camera, detector, Pose.from_matrix(rows), eye.clock)
+    stack.enter_context(_running.bridge(cell, cell_argument, _terminal.say))
+    client = stack.enter_context(BridgeClient(cell, name, lambda state, _: estimator.on_state(state)))
+    client.connect(spec.contract_hash(), spec.period_s)
+    _terminal.checked("robot", f"{cell.robot.model} at {cell.robot.address}, {client.status().mode}")
+    return Rig(spec, cell, policy, judge, camera, estimator, client)
+
+
+@contextlib.contextmanager
+def open_eye(eye: AnyCamera, record_to: Path | None = None, name: str = "camera") -> Iterator[RealSenseCamera]:
+    """One camera of a cell file, started. Raises CameraMissing or WrongCamera."""
+    with open_camera(eye.address, eye.serial, eye.width, eye.height, eye.rate_hz, record_to) as camera:
+        _terminal.checked(name, f"{eye.serial} at {eye.address}, {eye.width}x{eye.height}, {eye.rate_hz} Hz")
+        yield camera
+
+
+def open_judge(stack: contextlib.ExitStack, cell: Cell, spec: TaskSpec, extras: MockExtras) -> _judges.Judge:
+    """Starts what a mock cell needs; a lab cell needs an operator."""
+    if cell.mock is None:
+        return _judges.Operator(spec, extras.puts_down)
+    addresses = MockCellAddresses.of_cell(cell)
+    mock = stack.enter_context(MockCell(addresses, cell.mock.seed, extras.video, cell.camera.serial))
+    _terminal.checked("mock cell", f"robot {addresses.robot}, camera {addresses.frames}")
+    scoring = stack.enter_context(ScoringClient(addresses.scoring))
+    return _judges.GroundTruth(mock, scoring, extras.randomise_visuals, extras.pushes)
+
+
+def check_writable(*paths: Path | None) -> None:
+    """Raises WrongArgument before anything is started."""
+    for path in paths:
+        if path is not None and (path.is_dir() or not os.access(path.absolute().parent, os.W_OK)):
+            raise WrongArgument(
+                f"{path} cannot be written: name a file in a folder that exists and that you may write."
+            )
+
+
+def write_report(path: Path | None, figures: dict[str, Any]) -> None:
+    """Whole or not at all."""
+    if path is not None:
+        staging = path.with_name(f".{path.name}.{os.getpid()}")
+        staging.write_text(json.dumps(figures, indent=2) + "\n")
+        staging.replace(path)
+
+
+class LiveLine:
+    """One line that follows a trial."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._clipped = name, 0
+
+    def __call__(self, tick: Tick) -> None:
+        """Show one tick."""
+        self._clipped += bool(tick.executed.clipped)
+        doing = "lifting" if tick.seen.held else "closing" if tick.decision.closed else "reaching"
+        age_ms = 1e3 * (tick.state.stamp - tick.seen.stamp)
+        speed = float(np.linalg.norm(tick.state.v_base_tcp[:3]))
+        _terminal.live(
+            f"  {self._name}  {doing:<8} {tick.index / 20:4.1f} s  {tick.seen.name} {age_ms:3.0f} ms old"
+            f"  {speed:.2f} m/s  clipped {self._clipped}"
+        )

@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+"""Play episodes once more: the object where it was, the recorded actions open loop, and how far the tool is from where
+it was then.
+
+Exit code 0: it stays within 5 mm. 2: it does not. 1: something is missing, and one sentence says what. 130: stopped.
+"""
+
+import _environment
+
+_environment.enter()
+
+import contextlib
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+
+import _judges
+import _rig
+import _running
+import _terminal
+from contract.task_spec import TaskSpec
+from contract.tasks import task
+from robot_runtime.bridge_client import BridgeClient, BridgeFaulted, BridgeLost
+from robot_runtime.cell import load_cell
+from robot_runtime.collection import actions, episode
+from robot_runtime.collection.episode import Episode, EpisodeBroken
+from robot_runtime.collection.playback import distances_mm, play
+from robot_runtime.trials import go_to_start
+
+MOST_MM = 5.0
+EXPECTED = (*_rig.FAILURES, EpisodeBroken)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Which episodes, and where."""
+
+    episodes: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Their files, all of one task."""
+    cell: str = "mock"
+    """Name of a cell under launch/cells, or a cell file."""
+    report: Path | None = None
+    """Write the figures to this JSON file."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """How one episode came out. max_mm, rms_mm: of the tool, over its steps."""
+
+    file: str
+    steps: int
+    max_mm: float
+    rms_mm: float
+    clipped: int
+    success: bool | None
+    success_then: bool | None
+
+
+def read(files: tuple[Path, ...]) -> tuple[TaskSpec, list[Episode]]:
+    """The episodes and the one task of all of them. Raises EpisodeBroken, UnknownTask, WrongArgument."""
+    if not files:
+        raise _rig.WrongArgument("Name the episodes' files.")
+    made = [episode.read(file) for file in files]
+    spec = task(made[0].about.task)
+    for file, each in zip(files, made, strict=True):
+        if each.about.contract_hash != spec.contract_hash():
+            raise _rig.WrongArgument(
+                f"{file} is of '{each.about.task}' under contract {each.about.contract_hash[:12]}, '{spec.name}' has"
+                f" {spec.contract_hash()[:12]}: replay it by itself, with the version that recorded it."
+            )
+    return spec, made
+
+
+def set_up(judge: _judges.Judge, made: Episode) -> None:
+    """The object where it was when the episode began: by its seed, or where it was seen then."""
+    about = made.about
+    if about.notes.get("placed_by") == "cell" and about.success_by == "truth":
+        judge.set_up(about.seed, about.variant)
+    else:
+        judge.put_back(about.variant, actions.pose_of(made.steps["pose_base_object"][0]))
+
+
+def replay(stack: contextlib.ExitStack, arguments: Arguments, done: list[Replay]) -> None:
+    """All of them, one after the other, added to `done`. Raises one of EXPECTED."""
+    spec, episodes = read(arguments.episodes)
+    cell = load_cell(arguments.cell)
+    _rig.check_writable(arguments.report)
+    stack.enter_context(_running.cell_lock(cell))
+    judge = _rig.open_judge(stack, cell, spec, _rig.MockExtras())
+    stack.enter_context(_running.bridge(cell, arguments.cell, _terminal.say))
+    client = stack.enter_context(BridgeClient(cell, "replay_episode"))
+    client.connect(spec.contract_hash(), spec.period_s)
+    _terminal.checked("robot", f"{cell.robot.model} at {cell.robot.address}, {client.status().mode}")
+    judge.before_first_motion()
+    try:
+        for file, made in zip(arguments.episodes, episodes, strict=True):
+            go_to_start(client, spec, judge.looked_at)
+            set_up(judge, made)
+            played = play(client, spec, made)
+            off_mm = distances_mm(made, played)
+            rms_mm = float(np.sqrt(np.mean(off_mm**2)))
+            success = judge.succeeded()
+            done.append(
+                Replay(str(file), len(made), float(off_mm.max()), rms_mm, played.clipped, success, made.about.success)
+            )
+            _terminal.say(f"  {file.name}  {len(made)} steps  {off_mm.max():.1f} mm at most, {rms_mm:.1f} mm rms")
+        go_to_start(client, spec, judge.looked_at)
+    except (BridgeFaulted, BridgeLost):
+        judge.check()
+        raise
+
+
+def report(done: list[Replay]) -> dict[str, Any]:
+    """Over all of them."""
+    return {
+        "episodes": len(done),
+        "max_mm": max(each.max_mm for each in done),
+        "rms_mm": float(np.sqrt(np.mean([each.rms_mm**2 for each in done]))),
+        "within_mm": MOST_MM,
+        "same_outcome": sum(each.success == each.success_then for each in done),
+        "per_episode": [asdict(each) for each in done],
+    }
+
+
+def main() -> int:
+    """Exit code."""
+    arguments = tyro.cli(Arguments, description=__doc__)
+    _running.Interrupts()
+    done: list[Replay] = []
+    code = 0
+    try:
+        with contextlib.ExitStack() as stack:
+            replay(stack, arguments, done)
+    except KeyboardInterrupt:
+        print("\nStopped; the arm is at rest.", file=sys.stderr)
+        code = 130
+    except EXPECTED as error:
+        print(f"{_terminal.paint('replay_episode:', _terminal.RED)} {error}", file=sys.stderr)
+        code = 1
+    if not done:
+        return code
+    figures = report(done)
+    _rig.write_report(arguments.report, figures)
+    print(
+        f"\n  {figures['episodes']} episodes: {figures['max_mm']:.1f} mm at most, {figures['rms_mm']:.1f} mm rms;"
+        f" {figures['same_outcome']} came out as then"
+    )
+    return code or (0 if figures["max_mm"] <= MOST_MM else 2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""`launch/collect_rldg.py` as a user starts it: killed and begun again, and with an operator at a lab's terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robot_runtime.collection import episode
+from robot_runtime.mock_cell.cell_process import MockCell, MockCellAddresses
+from robot_runtime.mock_cell.scoring import ScoringClient
+
+from .conftest import write_free_cell
+from .test_run_robot_operator import Terminal
+from .test_run_robot_program import assert_nothing_is_left_of
+
+pytestmark = pytest.mark.hil
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+COLLECT, REPLAY = ROOT / "launch" / "collect_rldg.py", ROOT / "launch" / "replay_episode.py"
+
+
+def start(program: Path, *arguments: str | Path) -> subprocess.Popen[str]:
+    command = [sys.executable, program, *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    return output
+
+
+def test_killed_in_the_middle_it_goes_on_and_what_it_recorded_can_be_replayed(tmp_path: Path) -> None:
+    cell, file = write_free_cell(tmp_path, "collecting")
+    folder, report, off = tmp_path / "episodes", tmp_path / "report.json", tmp_path / "off.json"
+    arguments = ["--cell", file, "--out", folder, "--episodes", "2", "--report", report]
+    process = start(COLLECT, *arguments)
+    assert process.stdout is not None
+    lines = [process.stdout.readline()]
+    while "episode   0" not in lines[-1]:
+        lines.append(process.stdout.readline())
+        assert lines[-1], "".join(lines)
+    (folder / ".episode_00001.h5.1").write_bytes(b"as one that was being written")
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=30)
+    assert_nothing_is_left_of(cell)
+    finish(start(COLLECT, *arguments))
+    figures = json.loads(report.read_text())
+    assert figures["complete"]
+    assert {name: tally["successes"] for name, tally in figures["per_variant"].items()} == {
+        "red_cube": 1,
+        "orange_cube": 1,
+    }
+    assert figures["frames_dropped"] <= 0.01 * 2 * figures["steps"]
+    episodes = [made for _, made in episode.read_all(folder)]
+    assert len(episodes) == figures["episodes"] == len(list(folder.iterdir()))
+    assert len({made.about.seed for made in episodes}) == len(episodes)
+    for made in episodes:
+        assert made.about.success_by == "truth"
+        assert made.pictures("wrist").std() > 5.0
+        lifted_m = np.ptp(made.steps["pose_base_object"][:, 2])
+        assert (lifted_m > 0.08) == made.about.success
+    good = next(path for path, made in episode.read_all(folder) if made.about.success)
+    finish(start(REPLAY, good, "--cell", file, "--report", off))
+    assert json.loads(off.read_text())["max_mm"] < 5.0
+
+
+def test_at_a_lab_the_operator_puts_the_object_judges_and_pauses(still_policy: Path, tmp_path: Path) -> None:
+    cell, _ = write_free_cell(tmp_path, "lab")
+    addresses, file, folder = MockCellAddresses.of_cell(cell), tmp_path / "lab.yaml", tmp_path / "episodes"
+    dataclasses.replace(cell, mock=None, scoring=None).write(file)
+    arguments = ["--cell", file, "--policy", still_policy, "--out", folder, "--variants", "mug,bowl"]
+    with MockCell(addresses, serial=cell.camera.serial), ScoringClient(addresses.scoring) as scoring:
+        terminal = Terminal(sys.executable, str(COLLECT), *map(str, arguments))
+        terminal.expect("Enter starts, Ctrl-C leaves.", within_s=60)
+        terminal.press("\n")
+        terminal.expect("Put the mug anywhere", within_s=60)
+        terminal.press("\n")
+        terminal.expect("reaching", within_s=60)
+        terminal.press("p")
+        terminal.expect("did it succeed? [y/n]", within_s=120)
+        terminal.press("n\n")
+        terminal.expect("hold the cube", within_s=5)
+        terminal.press("\n")
+        terminal.expect("Paused", within_s=10)
+        terminal.press("\n")
+        terminal.expect("Put the mug anywhere", within_s=60)
+        terminal.press("\n")
+        terminal.expect("reaching", within_s=60)
+        scoring.disturb("camera", kind="unplugged")
+        terminal.expect("has sent no", within_s=60)
+        assert terminal.exit_code(within_s=30) == 1
+    (about,) = [episode.read_about(path) for path in episode.files(folder)]
+    assert (about.variant, about.success, about.success_by) == ("mug", False, "operator")
+    assert [path.name for path in folder.iterdir()] == [episode.name_of(0)]
