@@ -90,7 +90,7 @@ class Generalist:
         """What the commanded tool should do in the next 1 / rate_hz seconds. Shape: (7,), or (N, 7) of a batch.
 
         images: camera to RGB (side_px, side_px, 3) or (N, side_px, side_px, 3) uint8. Answer: translation m, rotation
-        vector rad, base frame; gripper 1 open, 0 closed. Raises UnknownInstruction, MissingPicture.
+        vector rad, base frame; the chance that the gripper should be open. Raises UnknownInstruction, MissingPicture.
         """
         self.check(instruction)
         shown = {name: self._pictures(images, name) for name in self.card.cameras}
@@ -101,7 +101,7 @@ class Generalist:
         (normalised,) = self._session.run(None, inputs)
         share = (np.clip(normalised[:, :6], -1.0, 1.0) + 1.0) / 2
         motion = self._low + share * (self._high - self._low)
-        action = np.concatenate([motion, normalised[:, 6:] > 0.0], -1)
+        action = np.concatenate([motion, 1 / (1 + np.exp(-normalised[:, 6:]))], -1)
         return action[0] if single else action
 
     def _pictures(self, images: Mapping[str, np.ndarray], camera: str) -> np.ndarray:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from robot_runtime.collection import episode as disk
 from robot_runtime.collection import rlds, verifying
+from robot_runtime.collection.rlds_features import VERSION
 from sim_training.generalist.train import Demonstration, NothingToLearn
 
 
@@ -18,7 +19,7 @@ def read(folder: Path, limit: int | None = None) -> Iterator[Demonstration]:
     """The first `limit` episodes that succeeded. Raises NothingToLearn, DatasetError, EpisodeBroken."""
     if not folder.is_dir():
         raise NothingToLearn(f"There is no folder {folder}: collect episodes, or export a dataset, there first.")
-    found = _exported(folder) if (folder / rlds.VERSION).is_dir() else _native(folder)
+    found = _exported(folder) if (folder / VERSION).is_dir() else _native(folder)
     for count, each in enumerate(tqdm(found, desc="reading", unit="episode", mininterval=2.0)):
         if limit is not None and count == limit:
             return

@@ -11,7 +11,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-VERSION = "1.0.0"
+from robot_runtime.collection.rlds_features import VERSION
 
 
 class BadExport(ValueError):

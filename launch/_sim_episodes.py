@@ -57,15 +57,22 @@ class Studio:
         return self._painters[variant.name]
 
 
-class Expert:
-    """A policy's folder, driving the simulator."""
+EXPLORATION = 0.15
+"""Standard deviation of an expert's motions, full scale 1: what training ends with (`log_std_end`)."""
 
-    def __init__(self, policy: artifact.Policy) -> None:
-        self._policy = policy
+
+class Expert:
+    """A policy's folder, driving the simulator; sampled as in training, as RLDG's experts are, so that its episodes
+    also show the way back from where it would not have gone."""
+
+    def __init__(self, policy: artifact.Policy, seed: int) -> None:
+        self._policy, self._random = policy, torch.Generator().manual_seed(seed)
 
     def __call__(self, task_env: Any, observation: Tensor, running: Tensor) -> Tensor:
-        """Its mean actions. Shape: (N, 7)"""
-        return torch.from_numpy(self._policy.act(observation[:, : len(self._policy.mean)].cpu().numpy()))
+        """Around its mean actions. Shape: (N, 7)"""
+        action = torch.from_numpy(self._policy.act(observation[:, : len(self._policy.mean)].cpu().numpy())).float()
+        action[:, :6] += EXPLORATION * torch.randn(len(action), 6, generator=self._random)
+        return action.clip(-1.0, 1.0)
 
 
 def driver(source: Source, spec: TaskSpec, policy: Path | None, seed: int) -> tuple[rollouts.Act, str, float]:
@@ -75,7 +82,7 @@ def driver(source: Source, spec: TaskSpec, policy: Path | None, seed: int) -> tu
     folder = policy or SHIPPED / spec.name
     loaded = artifact.load(folder, spec)
     made = loaded.card["provenance"]
-    return Expert(loaded), f"{folder.name}, commit {made.get('commit', 'unknown')}, seed {made.get('seed')}", 1.0
+    return Expert(loaded, seed), f"{folder.name}, commit {made.get('commit', 'unknown')}, seed {made.get('seed')}", 1.0
 
 
 def motions(track: Track) -> np.ndarray:

@@ -12,8 +12,7 @@ from contract.generalist import Generalist
 from contract.messages import GripperCommand, RobotState, Setpoint
 from contract.poses import Pose
 from contract.task_spec import TaskSpec
-from robot_runtime.bridge_client import BridgeClient
-from robot_runtime.loop import LoopStatistics, OperatorStopped
+from robot_runtime.loop import Arm, LoopStatistics, OperatorStopped
 
 See = Callable[[], dict[str, np.ndarray]]
 """The newest picture of every camera, as an episode has them: (SIDE_PX, SIDE_PX, 3) uint8 RGB."""
@@ -32,7 +31,7 @@ class Step:
 class GeneralistLoop:
     """Runs one generalist on one arm, with the contract's own bounds on what it commands, as in the simulator."""
 
-    def __init__(self, arm: BridgeClient, see: See, model: Generalist, spec: TaskSpec, instruction: str) -> None:
+    def __init__(self, arm: Arm, see: See, model: Generalist, spec: TaskSpec, instruction: str) -> None:
         """Raises contract.generalist.UnknownInstruction."""
         model.check(instruction)
         self._arm, self._see, self._model = arm, see, model

@@ -10,7 +10,9 @@ from torch.nn import functional as F
 
 from contract.generalist import WORD_COUNT
 
-_CHANNELS, _WORDS, _HIDDEN = (16, 24, 24), 32, 256
+_CHANNELS, _WORDS, _SEEN, _HIDDEN = (16, 32, 12), 32, 48, 256
+_STRIDE = 8
+"""Of the features that are looked at: pixels from one to the next."""
 _LEAST_STD = 0.05
 """Of a component, in normalised units: below it the likelihood would reward memorising."""
 
@@ -41,46 +43,41 @@ class Mixture:
 
 
 class Eye(nn.Module):
-    """Where in a picture, and how strongly, each of some learned features is; the words scale and shift features."""
+    """One camera's picture as a few dozen numbers; what they are may depend on the words (FiLM)."""
 
-    def __init__(self) -> None:
+    def __init__(self, side_px: int) -> None:
         super().__init__()
         first, second, third = _CHANNELS
         self.first = nn.Conv2d(3, first, 7, 4, 3)
-        self.second = nn.Conv2d(first, second, 3, 1, 1)
-        self.third = nn.Conv2d(second, third, 3, 1, 2, dilation=2)
+        self.second = nn.Conv2d(first, second, 3, 2, 1)
+        self.third = nn.Conv2d(second, second, 3, 1, 1)
+        self.fourth = nn.Conv2d(second, third, 1)
         self.film = nn.Linear(_WORDS, 2 * second)
-        self.sharpness = nn.Parameter(torch.ones(third))
+        cells = -((-side_px // _STRIDE) ** 2)
+        self.seen = nn.Linear(third * cells, _SEEN)
 
     def forward(self, pictures: Tensor, told: Tensor) -> Tensor:
-        """Shapes: (B, 3, H, W) about 0, (B, _WORDS) -> (B, 3 * features)"""
+        """Shapes: (B, 3, H, W) about 0, (B, _WORDS) -> (B, _SEEN)"""
         scale, shift = self.film(told)[:, :, None, None].chunk(2, 1)
         # A third less time where the processor knows bfloat16; pictures have eight bits.
         with torch.autocast(pictures.device.type, torch.bfloat16, enabled=self.training):
             x = F.relu(self.first(pictures))
             x = F.relu(self.second(x) * (1 + scale) + shift)
-            x = self.third(x)
-        x = x.float()
-        height, width = x.shape[-2:]
-        flat = x.flatten(2)
-        weight = torch.softmax(flat * self.sharpness[:, None], -1)
-        across = torch.linspace(-1, 1, width, device=x.device).repeat(height)
-        down = torch.linspace(-1, 1, height, device=x.device).repeat_interleave(width)
-        strength = torch.tanh((weight * flat).sum(-1))
-        return torch.cat([(weight * across).sum(-1), (weight * down).sum(-1), strength], -1)
+            x = F.relu(self.fourth(F.relu(self.third(x))))
+            x = self.seen(x.flatten(1))
+        return torch.tanh(x.float())
 
 
 class GeneralistNetwork(nn.Module):
     """Pictures of some cameras and a bag of words in, a mixture over actions out."""
 
-    def __init__(self, cameras: tuple[str, ...], components: int = 4) -> None:
+    def __init__(self, cameras: tuple[str, ...], side_px: int, components: int = 4) -> None:
         super().__init__()
         self.cameras, self._components = cameras, components
         self.told = nn.Linear(WORD_COUNT, _WORDS)
-        self.eyes = nn.ModuleDict({camera: Eye() for camera in cameras})
-        seen = 3 * _CHANNELS[-1] * len(cameras)
+        self.eyes = nn.ModuleDict({camera: Eye(side_px) for camera in cameras})
         self.head = nn.Sequential(
-            nn.Linear(seen + _WORDS, _HIDDEN),
+            nn.Linear(_SEEN * len(cameras) + _WORDS, _HIDDEN),
             nn.ReLU(),
             nn.Linear(_HIDDEN, _HIDDEN),
             nn.ReLU(),

@@ -43,8 +43,8 @@ class Demonstration:
 class Training:
     """Settings. shift_px: pictures are shifted by up to so much; brightness, tint: changed by up to these shares."""
 
-    steps: int = 1500
-    batch: int = 64
+    steps: int = 2000
+    batch: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
     shift_px: int = 3
@@ -91,7 +91,7 @@ def fit(
     side = next(iter(samples.images.values())).shape[1]
     if known and known.side_px != side:
         raise NothingToLearn(f"{start} looks at {known.side_px} px, the episodes have {side}: start without it.")
-    network = GeneralistNetwork(looked_at)
+    network = GeneralistNetwork(looked_at, side)
     if start:
         network.load_state_dict({name: torch.from_numpy(v) for name, v in generalist.read_tensors(start).items()})
     free = torch.from_numpy(high - low > 1e-6)

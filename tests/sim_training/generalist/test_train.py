@@ -41,7 +41,7 @@ def errors(folder: Path, instruction: str, seed: int = 99) -> tuple[float, float
     (shown,) = episodes(1, seed, (instruction,))
     answers = generalist.load(folder).act(shown.images, instruction)
     off = np.sqrt(((answers - shown.actions)[:, :2] ** 2).mean() / (shown.actions[:, :2] ** 2).mean())
-    return float(off), float((answers[:, 6] == shown.actions[:, 6]).mean())
+    return float(off), float(((answers[:, 6] > 0.5) == shown.actions[:, 6]).mean())
 
 
 def test_it_goes_where_the_picture_says_and_the_words_decide_which_way(tmp_path: Path) -> None:
