@@ -134,10 +134,11 @@ def read_card(folder: Path) -> Card:
             f"There is no generalist in {folder}: train one with launch/finetune.py small, or name its folder."
         ) from None
     try:
-        plain_card = json.loads(text)
+        plain_card: dict[str, Any] = json.loads(text)
         files = plain_card.pop("files")
         kind = plain_card.pop("format")
-        card = Card(**{name: tuple(v) if isinstance(v, list) else v for name, v in plain_card.items()})
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in plain_card.items()}
+        card = Card(**values)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise GeneralistUnusable(f"{folder / CARD} is incomplete: copy or train the generalist again.") from None
     if kind != FORMAT:

@@ -49,6 +49,7 @@ class HumanLike:
     def __init__(self, spec: TaskSpec, seed: int, habits: Habits | None = None) -> None:
         self._spec, self._expert, self._habits = spec, EXPERTS[spec.name], habits or Habits()
         self._random = torch.Generator().manual_seed(seed)
+        self._drift, self._pause_s = torch.zeros(0, 6), torch.zeros(0)
         self._scale = torch.tensor([spec.translation_scale_m] * 3 + [s or math.inf for s in spec.rotation_scale_rad])
 
     def __call__(self, task: Any, observation: Tensor, running: Tensor) -> Tensor:

@@ -137,7 +137,7 @@ def _record(task_env: Any, tcp_before: Pose) -> dict[str, np.ndarray]:
         "qpos": controller.qpos,
         "true_object": _rows(task_env.object),
     }
-    return {name: np.array(values.cpu(), float) for name, values in known.items()}
+    return {name: values.double().cpu().numpy() for name, values in known.items()}
 
 
 def _rows(pose: Pose) -> Tensor:
@@ -148,9 +148,9 @@ def _track(
     task_env: Any, records: list[dict[str, np.ndarray]], row: int, length: int, success: bool, seed: int
 ) -> Track:
     columns = {name: np.stack([one[name][row] for one in records[: length + 1]]) for name in records[0]}
-    half = tuple(float(side) for side in task_env.half_size[row])
+    x, y, z = (float(side) for side in task_env.half_size[row])
     truth = zip(columns.pop("qpos"), columns["pose_base_tcp"], columns.pop("true_object"), strict=True)
-    shown = [Shown(qpos, _pose(tool), _pose(thing), half) for qpos, tool, thing in truth]
+    shown = [Shown(qpos, _pose(tool), _pose(thing), (x, y, z)) for qpos, tool, thing in truth]
     last = {name: values[length] for name, values in columns.items()}
     columns = {name: values[:length] for name, values in columns.items()}
     columns["stamp"] = np.arange(length) / RATE_HZ

@@ -209,9 +209,9 @@ def draw(arguments: Arguments, cells: list[dict[str, Any]]) -> None:
     axes[0].set_ylabel("success")
     for source, objects in product(_sim_episodes.SOURCES, ("seen", "unseen")):
         of = [one for one in cells if (one["source"], one["objects"]) == (source, objects) and one["cycle_time_s"]]
-        middle, reach = [one["cycle_time_s"] for one in of], [one["cycle_time_reach_s"] for one in of]
+        times, spread = [one["cycle_time_s"] for one in of], [one["cycle_time_reach_s"] for one in of]
         style = "-" if objects == "seen" else "--"
-        axes[2].errorbar([one["size"] for one in of], middle, reach, fmt=f"o{style}", label=f"{source}, {objects}")
+        axes[2].errorbar([one["size"] for one in of], times, spread, fmt=f"o{style}", label=f"{source}, {objects}")
     axes[2].set(title="time of what succeeded", xlabel="episodes", ylabel="s")
     for axis in axes:
         axis.set_xscale("log")

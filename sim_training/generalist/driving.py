@@ -23,11 +23,11 @@ def pictures_of(task: Any, painter: Painter, rows: Tensor) -> dict[str, np.ndarr
 def shown_in(task: Any, row: int) -> Shown:
     """What stands where in one environment now."""
     tool, thing = (
-        Pose(np.array(pose.position[row].cpu(), float), np.array(pose.quaternion[row].cpu(), float))
+        Pose(pose.position[row].double().cpu().numpy(), pose.quaternion[row].double().cpu().numpy())
         for pose in (task.tcp, task.object)
     )
-    half = tuple(float(side) for side in task.half_size[row])
-    return Shown(np.array(task.controller.qpos[row].cpu(), float), tool, thing, (half[0], half[1], half[2]))
+    x, y, z = (float(side) for side in task.half_size[row])
+    return Shown(task.controller.qpos[row].double().cpu().numpy(), tool, thing, (x, y, z))
 
 
 def as_actions(spec: TaskSpec, deltas: Tensor, ticks: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -53,7 +54,7 @@ class Eye(nn.Module):
         self.third = nn.Conv2d(second, second, 3, 1, 1)
         self.fourth = nn.Conv2d(second, third, 1)
         self.film = nn.Linear(_WORDS, 2 * second)
-        cells = -((-side_px // _STRIDE) ** 2)
+        cells = math.ceil(side_px / _STRIDE) ** 2
         self.seen = nn.Linear(third * cells, _SEEN)
 
     def forward(self, pictures: Tensor, told: Tensor) -> Tensor:
