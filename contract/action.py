@@ -36,6 +36,8 @@ def command_pose(spec: TaskSpec, action: Any, command_base_tcp: Pose, pose_base_
         before, height = command_base_tcp.position[..., 2:], position[..., 2:]
         deepest = xp.clip(before, None, spec.gentle_high_m) - spec.gentle_step_m
         height = xp.where(before > spec.gentle_low_m, xp.maximum(height, deepest), height)
+        pressing = xp.maximum(height, pose_base_tcp.position[..., 2:] - spec.gentle_lead_m)
+        height = xp.where(before <= spec.gentle_high_m, pressing, height)
         position = xp.concatenate([position[..., :2], height], -1)
     turn = limit_norm(unit[..., 3:6], 1.0) * _like(spec.rotation_scale_rad, unit)
     turned = quat_multiply(quat_from_axis_angle(turn), command_base_tcp.quaternion)

@@ -72,8 +72,8 @@ class TaskSpec:
     What only some tasks have is None in the others, and left out of their contract's hash:
     gentle_low_m, gentle_high_m, gentle_step_m: between these heights the commanded tool sinks by so much in a tick at
     most, so that fingers that land on something land softly.
-    press_stop_m: in training an episode is lost once something holds the tool up by this much of where it would be, as
-    the bridge stops an arm that presses too hard.
+    gentle_lead_m: below gentle_high_m the commanded tool is never further below the measured one, so that fingers that
+    have landed do not press hard.
     gripper_stays_closed: the task is done with closed fingers, whatever the action's last number says.
     object_half_size_m: half sides along the object's own axes; a cube of `object_width_m` where None.
     second_name, second_half_size_m, second_low_m, second_high_m: a second object, as the first is described.
@@ -110,7 +110,7 @@ class TaskSpec:
     gentle_low_m: float | None = None
     gentle_high_m: float | None = None
     gentle_step_m: float | None = None
-    press_stop_m: float | None = None
+    gentle_lead_m: float | None = None
     gripper_stays_closed: bool | None = None
     object_half_size_m: tuple[float, float, float] | None = None
     second_name: str | None = None

@@ -39,10 +39,10 @@ _CUBE_ON_TABLE = TaskSpec(
 LIFT_CUBE = replace(
     _CUBE_ON_TABLE,
     horizon=150,
-    gentle_low_m=0.045,  # fingers meet the cube's top at 0.047
-    gentle_high_m=0.068,
-    gentle_step_m=0.0015,  # 0.03 m/s: landing at 0.05 was measured to press with 31 N, at 0.1 with 36, at 0.24 with 52
-    press_stop_m=0.01,
+    gentle_low_m=0.044,  # fingers meet the cube's top at 0.047
+    gentle_high_m=0.056,
+    gentle_step_m=0.00075,  # 0.015 m/s: landing on a cube that was just pushed was 26 to 46 N at 0.03 m/s, 52 at 0.24
+    gentle_lead_m=0.005,  # 10 N of the arm's stiffness; friction and waiting add as much, and at 30 the bridge stops it
     # While the hand comes down: then a knock decides whether a finger lands on the cube.
     randomisation=_randomised("cube", push_impulse_ns=Range(0.0, 0.06), push_ticks=Range(5, 40)),
 )

@@ -75,8 +75,8 @@ def watch(places: int, seed: int = 0, cell_name: str = "mock") -> Watched:
         scoring = stack.enter_context(ScoringClient(cell.scoring))
         eye = cell.camera
         camera = stack.enter_context(open_camera(eye.address, eye.serial, eye.width, eye.height, eye.rate_hz))
-        T_base_camera = Pose.from_matrix(eye.T_base_camera_matrix)
-        estimator = Estimator(spec, camera, Detector(weights_folder(spec.name)), T_base_camera, eye.clock)
+        T_base_camera, K = Pose.from_matrix(eye.T_base_camera_matrix), eye.calibrated_K
+        estimator = Estimator(spec, camera, Detector(weights_folder(spec.name)), T_base_camera, eye.clock, K)
         frames: list[tuple[float, ObjectState | None]] = []
         known: list[tuple[float, float, ObjectState | None]] = []
 

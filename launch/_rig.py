@@ -128,8 +128,8 @@ def open_rig(
     eye = cell.camera
     camera = stack.enter_context(open_eye(eye, record_to))
     # Checks a calibration that the cell names; one that is yet to be made replaces it before anything is looked at.
-    rows = np.eye(4) if calibrate else eye.T_base_camera_matrix
-    estimator = Estimator(spec, camera, detector, Pose.from_matrix(rows), eye.clock)
+    rows, K = (np.eye(4), None) if calibrate else (eye.T_base_camera_matrix, eye.calibrated_K)
+    estimator = Estimator(spec, camera, detector, Pose.from_matrix(rows), eye.clock, K)
     stack.enter_context(_running.bridge(cell, cell_argument, _terminal.say))
     client = stack.enter_context(BridgeClient(cell, name, lambda state, _: estimator.on_state(state)))
     client.connect(spec.contract_hash(), spec.period_s)

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -82,10 +82,14 @@ class Estimator:
         detector: Detector,
         T_base_camera: Pose,
         clock: Literal["robot", "host"],
+        K: np.ndarray | None = None,
     ) -> None:
-        """clock: whose time the camera's hardware stamps are; `host` maps the time of arrival instead."""
+        """clock: whose time the camera's hardware stamps are; `host` maps the time of arrival instead.
+
+        K: calibrated pinhole matrix in pixels, where the camera's own is not to be trusted. Shape: (3, 3)
+        """
         self.spec, self.camera, self.detector = spec, camera, detector
-        self.T_base_camera, self.clock = T_base_camera, clock
+        self.T_base_camera, self.clock, self.K = T_base_camera, clock, K
         self.tracker = ObjectTracker(spec)
         self.statistics = EstimatorStatistics()
         self.newest: tuple[Frame, Measurement | None] | None = None
@@ -138,6 +142,8 @@ class Estimator:
             return []
         believed = self.tracker.belief()
         hint = None if believed is None else believed.pose_base_object
+        if self.K is not None:
+            frame = replace(frame, K=self.K)
         plausible = []
         for detection in detections:
             measured = measure(self.spec, detection, frame, self.T_base_camera, hint)

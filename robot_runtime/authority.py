@@ -36,6 +36,8 @@ RAISE_SPEED_M_S = 0.15
 HOMING_DONE_RAD = 0.02
 OVERSPEED_FACTOR = 2.0
 """Measured tool speed above this many times the limit is a fault in every mode."""
+PRESSED_S = 0.015
+"""Force that is gone sooner is an impact, not a press: the arm's own reflex judges those, in a millisecond."""
 RECORD_WITHIN_S = 0.7
 """A fault's record waits no longer for the arm to come to rest."""
 OUTSIDE_MARGIN_M = 0.05
@@ -63,6 +65,7 @@ class Authority:
         self._gripper = Gripper(cell.robot.address, lambda: self._now)
         self._gripper.connect()
         self._grasp = Grasp()
+        self._unpressed_s = -np.inf
         self._state = self._contract_state()
         self._trail: Trail
         self._told_s: float
@@ -152,7 +155,9 @@ class Authority:
         if speed > OVERSPEED_FACTOR * self._cell.limits.speed_m_s:
             self.trip("overspeed", f"The tool moved at {speed:.2f} m/s.")
         force = float(np.linalg.norm(arm.wrench_base[:3]))
-        if force > self._cell.limits.hard_force_n:
+        if force <= self._cell.limits.hard_force_n:
+            self._unpressed_s = arm.stamp
+        elif arm.stamp - self._unpressed_s > PRESSED_S:
             self.trip("contact_force", f"The tool is pressed with {force:.0f} N.")
         if self._grasp.lost:
             self.trip("object_lost", "The fingers have lost what they carried.")

@@ -77,7 +77,8 @@ class MotionLimits:
 
     speed_m_s: 0.25 is the reduced speed of ISO 10218-1 for shared spaces.
     soft_force_n: measured on the tool, from which on it is not pressed further. hard_force_n: from which on the bridge
-    stops the arm. contact_force_n, contact_torque_nm: thresholds of the arm's own reflex.
+    stops the arm if it lasts; an impact of a few milliseconds is left to the arm's own reflex, whose thresholds are
+    contact_force_n and contact_torque_nm.
     payload_n: what the tool may feel at rest when it is armed, without having been told of a load.
     joint_margin_rad: kept from each joint's end. singular_value: least of the Jacobian's that is gone to.
     """

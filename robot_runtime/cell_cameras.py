@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -15,14 +15,13 @@ Rows = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
-class CameraSettings:
-    """The fixed RGB-D camera.
+class _Mode:
+    """What any RGB-D camera is asked for.
 
     address: `usb` for the RealSense with that serial, `tcp://host:port` of a frame stream for a software device, or
     `file:PATH.db3` of a recording.
     clock: whether hardware stamps are already `robot` time or need mapping from the `host` clock.
-    calibration: file that `launch/calibrate.py` has written; relative to the cell file. Instead of it may be given
-    T_base_camera: optical frame (x right, y down, z forward) to robot base, metres. Shape: (4, 4)
+    calibration: file that `launch/calibrate.py` has written, relative to the cell file; or the transform is given.
     """
 
     address: str
@@ -31,8 +30,18 @@ class CameraSettings:
     height: int
     rate_hz: int
     clock: Literal["host", "robot"]
+    calibration: str | None = field(default=None, kw_only=True)
+
+    def _load(self, mount: Literal["fixed", "wrist"]) -> store.Calibration:
+        assert self.calibration is not None
+        return store.load(Path(self.calibration), mount, self.serial, self.width, self.height)
+
+
+@dataclass(frozen=True)
+class CameraSettings(_Mode):
+    """The fixed camera. T_base_camera: optical frame (x right, y down, z forward) to robot base, m. Shape: (4, 4)"""
+
     T_base_camera: Rows | None = None
-    calibration: str | None = None
 
     @property
     def T_base_camera_matrix(self) -> np.ndarray:
@@ -41,23 +50,21 @@ class CameraSettings:
             return np.array(self.T_base_camera, dtype=float)
         return self.load_calibration().T_reference_camera.matrix()
 
+    @property
+    def calibrated_K(self) -> np.ndarray | None:
+        """Pinhole matrix in pixels from its calibration, None without one. Shape: (3, 3). Raises CalibrationError."""
+        return None if self.calibration is None else self.load_calibration().K
+
     def load_calibration(self) -> store.Calibration:
         """Of this serial and mode. Raises store.CalibrationError if it must not be used."""
-        return _load(self, self.calibration, "fixed")
+        return self._load("fixed")
 
 
 @dataclass(frozen=True)
-class WristCameraSettings:
-    """The RGB-D camera on the hand; as CameraSettings, but its place is in the tool's frame: T_tcp_camera."""
+class WristCameraSettings(_Mode):
+    """The camera on the hand. T_tcp_camera: optical frame to tool, m. Shape: (4, 4)"""
 
-    address: str
-    serial: str
-    width: int
-    height: int
-    rate_hz: int
-    clock: Literal["host", "robot"]
     T_tcp_camera: Rows | None = None
-    calibration: str | None = None
 
     @property
     def T_tcp_camera_matrix(self) -> np.ndarray:
@@ -68,16 +75,19 @@ class WristCameraSettings:
 
     def load_calibration(self) -> store.Calibration:
         """Of this serial and mode. Raises store.CalibrationError if it must not be used."""
-        return _load(self, self.calibration, "wrist")
+        return self._load("wrist")
 
 
 AnyCamera = CameraSettings | WristCameraSettings
 SomeCamera = TypeVar("SomeCamera", CameraSettings, WristCameraSettings)
 
 
-def _load(eye: AnyCamera, file: str | None, mount: Literal["fixed", "wrist"]) -> store.Calibration:
-    assert file is not None
-    return store.load(Path(file), mount, eye.serial, eye.width, eye.height)
+def calibration_name(eye: AnyCamera) -> str:
+    """Which calibration says where it is, for whoever reads the pictures later. Raises store.CalibrationError."""
+    if eye.calibration is None:
+        return f"{eye.serial} as given in the cell file"
+    found = eye.load_calibration()
+    return f"{found.serial} of {found.date}"
 
 
 def calibration_name(eye: AnyCamera) -> str:

@@ -149,8 +149,8 @@ def through_the_camera(cell: Cell, scoring: ScoringClient, trials: int) -> dict[
     setpoints: list[float] = []
     with contextlib.ExitStack() as stack:
         camera = stack.enter_context(open_camera(eye.address, eye.serial, eye.width, eye.height, eye.rate_hz))
-        T_base_camera = Pose.from_matrix(eye.T_base_camera_matrix)
-        estimator = Estimator(spec, camera, Detector(weights_folder(spec.name)), T_base_camera, eye.clock)
+        T_base_camera, K = Pose.from_matrix(eye.T_base_camera_matrix), eye.calibrated_K
+        estimator = Estimator(spec, camera, Detector(weights_folder(spec.name)), T_base_camera, eye.clock, K)
         numbers = set()
 
         def on_state(state: RobotState, _: BridgeStatus) -> None:

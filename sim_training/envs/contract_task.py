@@ -123,7 +123,6 @@ class ContractTask(BaseEnv):
         self._measured_at, self._knock_at = torch.zeros(2, count, dtype=torch.long, device=device)
         self.previous_action = torch.zeros(count, 7, device=device)
         self._knock = torch.zeros(count, 3, device=device)
-        self.stopped = torch.zeros(count, dtype=torch.bool, device=device)
         self._response_scale = torch.ones(count, device=device)
         self._base = torch.tensor(scenery.BASE_IN_WORLD, device=device)
         self.goal_position = torch.zeros(count, 3, device=device)
@@ -143,7 +142,7 @@ class ContractTask(BaseEnv):
             self.agent.robot.set_qpos(torch.cat([q, finger[:, None].repeat(1, 2)], -1))
             self.agent.robot.set_qvel(torch.zeros(count, 9))
             self.controller.begin(env_idx)
-            self._measured_at[env_idx], self.stopped[env_idx] = 0, False
+            self._measured_at[env_idx] = 0
             self.previous_action[env_idx] = 0.0
             self.previous_action[env_idx, 6] = -start.held.float()
             self.belief.reset(env_idx, start.tool, start.object, start.second)
@@ -230,9 +229,7 @@ class ContractTask(BaseEnv):
         """Success, and what reward and critic need of the truth. All (N,)"""
         first_look = self._elapsed_steps > self._measured_at
         self._measure()
-        if self.card.press_stop_m is not None:
-            self.stopped |= self.controller.held_up_m > self.card.press_stop_m
-        self.standing.update(self.brought.position, self.settled & ~self.stopped, first_look)
+        self.standing.update(self.brought.position, self.settled, first_look)
         return {
             "grasped": self.grasped,
             "distance": (self.grasp_point - self.tcp.position).norm(dim=-1),
@@ -298,10 +295,8 @@ class ContractTask(BaseEnv):
     def get_reward(self, obs: Any, action: Tensor, info: dict[str, Tensor]) -> Tensor:
         """Dense, simplified (over its best, like the normalised dense one) or sparse. Shape: (N,)"""
         if self._reward_mode == "simplified":
-            reward = self.compute_simplified_reward(info) / self.simplified_best
-        else:
-            reward = super().get_reward(obs, action, info)
-        return torch.where(self.stopped, 0.0, reward)
+            return self.compute_simplified_reward(info) / self.simplified_best
+        return super().get_reward(obs, action, info)
 
     def compute_simplified_reward(self, info: dict[str, Tensor]) -> Tensor:
         """The dense reward without what a person would not think of shaping; see docs/tasks.md. Shape: (N,)"""

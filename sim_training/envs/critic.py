@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def privileged_size(spec: TaskSpec) -> int:
     """How many numbers that is for a task."""
-    return 17 + 3 * spec.has_goal + 3 * spec.object_tilts + 9 * spec.has_second
+    return 16 + 3 * spec.has_goal + 3 * spec.object_tilts + 9 * spec.has_second
 
 
 def privileged(task: ContractTask, info: dict[str, Tensor]) -> Tensor:
@@ -34,7 +34,6 @@ def privileged(task: ContractTask, info: dict[str, Tensor]) -> Tensor:
         task._response_scale,
         controller.width_target * 10,
         controller._command_delay.float(),
-        task.stopped.float(),
     ]
     parts = [pose.position - tcp.position, task.actor.linear_velocity, torch.stack(scalars, -1)]
     if task.card.has_goal:

@@ -142,11 +142,6 @@ class ImpedanceController(BaseController):
         return self._tcp
 
     @property
-    def held_up_m(self) -> Tensor:
-        """How far above where nothing in its way would have let it come the tool is. Shape: (N,)"""
-        return self.tcp.position[:, 2] - self._position[:, 2]
-
-    @property
     def closed(self) -> Tensor:
         """Whether the gripper was last told to close. Shape: (N,) bool"""
         return self._asked_closed[-1]

@@ -316,6 +316,12 @@ def test_a_tool_that_is_pressed_is_not_pressed_harder_and_above_the_hard_limit_t
     assert client.status().fault is None
     stage.scoring.calm()
     matrix.note("force above the soft limit", "not pressed harder, may be left", 0.0, [0.0])
+    stage.ready(client)
+    begun = stage.scoring.disturb("push", force_n=[0.0, 0.0, 38.0], seconds=0.014)
+    follow(client, stay, 8)
+    assert max(np.linalg.norm(row.state.wrench_base[:3]) for row in stage.since(begun)) > 20.0
+    assert client.status().fault is None
+    matrix.note("an impact above the hard limit for 7 ms", "goes on", 0.0, [0.0])
     faults_within(
         stage, client, matrix, "force above the hard limit", "contact_force", 0.05,
         lambda: stage.scoring.disturb("push", force_n=[0.0, 0.0, 36.0], seconds=1.0),
