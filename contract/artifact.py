@@ -159,11 +159,11 @@ def write(
         np.savez(staging / "golden.npz", observations=observations, actions=policy.act(observations))
         (staging / "README.md").write_text(_readme(spec, provenance))
         card = _card(spec, policy, provenance)
-        card["files"] = {name: _fingerprint(staging / name) for name in FILES}
+        card["files"] = {name: fingerprint(staging / name) for name in FILES}
         card["sha256"] = _card_digest(card)
         (staging / CONTRACT).write_text(json.dumps(card, indent=2) + "\n")
         staging.chmod(0o755)
-        _replace_folder(staging, folder)
+        replace_folder(staging, folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return folder
@@ -225,7 +225,8 @@ def _card_digest(card: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
 
 
-def _fingerprint(path: Path) -> dict[str, Any]:
+def fingerprint(path: Path) -> dict[str, Any]:
+    """Size and digest of a file, for the card of its folder."""
     content = path.read_bytes()
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
@@ -233,7 +234,7 @@ def _fingerprint(path: Path) -> dict[str, Any]:
 def _verify_file(path: Path, expected: Mapping[str, Any]) -> None:
     if not path.is_file():
         raise ArtifactMissing(f"{path} is missing: copy or export the policy again.")
-    found = _fingerprint(path)
+    found = fingerprint(path)
     if found["bytes"] < expected["bytes"]:
         raise ArtifactTruncated(f"{path} has {found['bytes']} of {expected['bytes']} bytes: copy or export it again.")
     if found != expected:
@@ -247,7 +248,8 @@ def _verify_golden(folder: Path, policy: Policy) -> None:
         raise ArtifactTampered(f"{folder} gives actions {off:.1e} away from its golden ones: export the policy again.")
 
 
-def _replace_folder(staging: Path, folder: Path) -> None:
+def replace_folder(staging: Path, folder: Path) -> None:
+    """Put a finished folder in the place of an older one, or of none."""
     old = staging.with_name(staging.name + "-old")
     if folder.exists():
         os.rename(folder, old)

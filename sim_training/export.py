@@ -61,7 +61,7 @@ def export_artifact(
     _require_equal("ONNX", _run_onnx(graph, observations), numpy_actions)
     if not isinstance(actor, list):
         _require_equal("the torch actor", _run_torch(actor, tensors, observations), numpy_actions)
-    return artifact.write(folder, spec, tensors, graph, observations, {**_circumstances(), **provenance})
+    return artifact.write(folder, spec, tensors, graph, observations, {**circumstances(), **provenance})
 
 
 def onnx_graph(mean: np.ndarray, std: np.ndarray, layers: Sequence[tuple[np.ndarray, np.ndarray]]) -> bytes:
@@ -142,7 +142,8 @@ def _require_equal(name: str, actions: np.ndarray, expected: np.ndarray) -> None
         raise ExportMismatch(f"{name} and the written weights differ by {off:.1e} in the action.")
 
 
-def _circumstances() -> dict[str, Any]:
+def circumstances() -> dict[str, Any]:
+    """Command, commit and versions of packages, for a provenance."""
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
     git = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=12"],

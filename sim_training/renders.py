@@ -7,27 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import sapien
-from mani_skill import PACKAGE_ASSET_DIR
 
 from contract.poses import Pose
 from sim_training import vulkan
-from sim_training.backends.rendering import render_device
+from sim_training.stage import Rgb, Stage, lamp_pose, sapien_pose
 
-_ROBOT = f"{PACKAGE_ASSET_DIR}/robots/panda/panda_v2.urdf"
-_NEAR_M, _FAR_M = 0.05, 8.0
 _TEXTURE_PX = 256
-_LAMP_AIM_M, _LAMP_DISTANCE_M = np.array([0.5, 0.0, 0.1]), 1.0
-# Optical frames look along z with y down, SAPIEN's cameras along x with z up.
-_R_OPTICAL_SAPIEN = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
-_T_OPTICAL_SAPIEN = Pose.from_matrix(np.block([[_R_OPTICAL_SAPIEN, np.zeros((3, 1))], [np.zeros((1, 3)), np.eye(1)]]))
-# SAPIEN's cylinders lie along x; the ones on the table stand.
-_UPRIGHT = Pose(np.zeros(3), np.array([np.sqrt(0.5), 0.0, np.sqrt(0.5), 0.0]))
-
-Rgb = tuple[float, float, float]
 
 
 class Looks(Protocol):
@@ -104,14 +93,6 @@ class Sample:
     held: bool
 
 
-def _sapien_pose(pose: Pose) -> sapien.Pose:
-    return sapien.Pose(pose.position, pose.quaternion)
-
-
-def _at(x: float, y: float, z: float) -> Pose:
-    return Pose(np.array([x, y, z]), np.array([1.0, 0.0, 0.0, 0.0]))
-
-
 def _veined(rng: np.random.Generator, rgb: Rgb, grain: float) -> np.ndarray:
     """Texture of that mean colour with bent veins or spots. Shape: (P, P, 4) uint8"""
     across, along = np.meshgrid(*(np.linspace(0.0, 1.0, _TEXTURE_PX),) * 2)
@@ -125,72 +106,39 @@ def _veined(rng: np.random.Generator, rgb: Rgb, grain: float) -> np.ndarray:
     return np.clip(texture, 0, 255).astype(np.uint8)
 
 
-class _Stage:
-    """The scene that all pictures share."""
+class _Stage(Stage):
+    """Other materials, lamps and things in every picture."""
 
     def __init__(self, rng: np.random.Generator, half_size_m: Sequence[float], width: int, height: int) -> None:
         self._rng, self._half_size_m = rng, np.array(half_size_m)
-        self._scene = sapien.Scene([sapien.physx.PhysxCpuSystem(), sapien.render.RenderSystem(render_device())])
-        loader = self._scene.create_urdf_loader()
-        loader.fix_root_link = True
-        self._robot = loader.load(_ROBOT)
-        self._table, self._floor, self._wall = (self._material((1.0, 1.0, 1.0)) for _ in range(3))
-        self._add([("box", (0.65, 0.75, 0.02), self._table)], _at(0.35, 0.0, -0.0201))
-        self._add([("box", (6.0, 6.0, 0.02), self._floor)], _at(0.0, 0.0, -0.77))
-        self._add([("box", (0.02, 4.0, 3.0), self._wall)], _at(-1.12, 0.0, 1.0))
-        self._add([("box", (4.0, 0.02, 3.0), self._wall)], _at(0.0, -2.02, 1.0))
+        super().__init__(width, height)
         # Two lamps in one place: how much of the light is the first one's is how deep the shadows are.
         self._lamps = [
-            self._scene.add_directional_light(
+            self.scene.add_directional_light(
                 [0, 0, -1], [1, 1, 1], shadow, shadow_scale=1.6, shadow_near=0.01, shadow_far=3.0
             )
             for shadow in (True, False)
         ]
-        self._camera = self._scene.add_camera("camera", width, height, 1.0, _NEAR_M, _FAR_M)
         self._shown: list[sapien.Entity] = []
 
-    def _material(self, rgb: Rgb) -> sapien.render.RenderMaterial:
+    def material(self, rgb: Rgb) -> sapien.render.RenderMaterial:
+        """Of one colour, as rough and shiny as it happens to be."""
         rough = float(self._rng.uniform(0.3, 1.0))
         return sapien.render.RenderMaterial(
             base_color=[*rgb, 1.0], roughness=rough, specular=float(self._rng.uniform())
         )
 
-    def _add(self, parts: list[tuple[str, Any, sapien.render.RenderMaterial]], pose: Pose) -> sapien.Entity:
-        """An entity of shapes in a row along its x axis."""
-        body, count = sapien.render.RenderBodyComponent(), len(parts)
-        for i, (kind, size, material) in enumerate(parts):
-            if kind == "box":
-                shape: Any = sapien.render.RenderShapeBox(np.array(size, np.float32), material)
-                shape.local_pose = _sapien_pose(_at((2 * i + 1 - count) * size[0], 0.0, 0.0))
-            elif kind == "ball":
-                shape = sapien.render.RenderShapeSphere(size[0], material)
-            else:
-                shape = sapien.render.RenderShapeCylinder(size[0], size[1], material)
-                shape.local_pose = _sapien_pose(_UPRIGHT)
-            body.attach(shape)
-        entity = sapien.Entity()
-        entity.add_component(body)
-        entity.set_pose(_sapien_pose(pose))
-        self._scene.add_entity(entity)
-        return entity
-
     def _dress(self, looks: Looks) -> None:
-        self._table.roughness = float(self._rng.uniform(0.3, 1.0))
+        self.table.roughness = float(self._rng.uniform(0.3, 1.0))
         veined = _veined(self._rng, looks.table_rgb, looks.grain)
-        self._table.base_color_texture = sapien.render.RenderTexture2D(veined, "R8G8B8A8Unorm", srgb=True)
-        self._floor.base_color, self._wall.base_color = [*looks.floor_rgb, 1.0], [*looks.wall_rgb, 1.0]
-        forward = np.array(looks.key_direction) / np.linalg.norm(looks.key_direction)
-        left = np.cross([0.0, 0.0, 1.0], forward) + [0.0, 1e-6, 0.0]
-        left /= np.linalg.norm(left)
-        T = np.eye(4)
-        T[:3, :3] = np.stack([forward, left, np.cross(forward, left)], axis=1)
-        # So near that the walls, which are behind it, cast no shadow on the table.
-        T[:3, 3] = _LAMP_AIM_M - _LAMP_DISTANCE_M * forward
+        self.table.base_color_texture = sapien.render.RenderTexture2D(veined, "R8G8B8A8Unorm", srgb=True)
+        self.floor.base_color, self.wall.base_color = [*looks.floor_rgb, 1.0], [*looks.wall_rgb, 1.0]
+        lamp_at = sapien_pose(lamp_pose(looks.key_direction))
         brightness, deep = self._rng.uniform(1.5, 3.0), self._rng.uniform()
         for lamp, share in zip(self._lamps, (deep, 1.0 - deep), strict=True):
-            lamp.entity.set_pose(_sapien_pose(Pose.from_matrix(T)))
+            lamp.entity.set_pose(lamp_at)
             lamp.color = [float(brightness * share * part) for part in looks.key_rgb]
-        self._scene.set_ambient_light([looks.ambient] * 3)
+        self.scene.set_ambient_light([looks.ambient] * 3)
 
     def _place(self, shown: Arrangement) -> sapien.Entity:
         """Exchanges object and distractors; returns the object."""
@@ -200,24 +148,20 @@ class _Stage:
         if half[0] > 2 * half[1]:
             half[0], count = half[0] / 2, 2
         rgbs = (shown.looks.cube_rgb, shown.looks.peg_head_rgb)[:count]
-        thing = self._add([("box", half, self._material(rgb)) for rgb in rgbs], shown.pose_base_object)
-        beside = [self._add([(d.kind, d.size_m, self._material(d.rgb))], d.pose_base) for d in shown.distractors]
+        thing = self.add([("box", half, self.material(rgb)) for rgb in rgbs], shown.pose_base_object)
+        beside = [self.add([(d.kind, d.size_m, self.material(d.rgb))], d.pose_base) for d in shown.distractors]
         self._shown = [thing, *beside]
         return thing
 
     def take(self, shown: Arrangement) -> Sample:
         """The picture of one arrangement."""
-        self._robot.set_qpos(np.array([*shown.q_rad, *(shown.finger_width_m / 2,) * 2], np.float32))
+        self.robot.set_qpos(np.array([*shown.q_rad, *(shown.finger_width_m / 2,) * 2], np.float32))
         thing = self._place(shown)
         self._dress(shown.looks)
-        self._camera.set_fovy(shown.fovy_rad, compute_x=True)
-        self._camera.entity.set_pose(_sapien_pose(shown.T_base_camera @ _T_OPTICAL_SAPIEN))
-        self._scene.update_render()
-        self._camera.take_picture()
-        rgb = np.clip(255 * self._camera.get_picture("Color")[..., :3], 0, 255).astype(np.uint8)
+        rgb = self.look(shown.T_base_camera, shown.fovy_rad)
         # OpenGL's axes: -z is forward; 0 where there is nothing.
-        depth_m = -self._camera.get_picture("Position")[..., 2].astype(np.float32)
-        mask = self._camera.get_picture("Segmentation")[..., 1] == thing.per_scene_id
+        depth_m = -self.camera.get_picture("Position")[..., 2].astype(np.float32)
+        mask = self.camera.get_picture("Segmentation")[..., 1] == thing.per_scene_id
         height, width = mask.shape
         f = 0.5 * height / np.tan(0.5 * shown.fovy_rad)
         K = np.array([[f, 0.0, 0.5 * (width - 1)], [0.0, f, 0.5 * (height - 1)], [0.0, 0.0, 1.0]])

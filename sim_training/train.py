@@ -27,7 +27,7 @@ from sim_training.networks import ActorCritic
 from sim_training.settings import USER_ERRORS, Config, read
 from sim_training.teachers import make_teacher
 from sim_training.teachers.errors import TEACHER_ERRORS
-from sim_training.teachers.teacher import Question, checked
+from sim_training.teachers.teacher import Question, Teacher, checked
 
 
 @dataclass
@@ -90,11 +90,12 @@ class Rollout:
 class Trainer:
     """Everything one rank holds; `train` is the story."""
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, teacher: Teacher | None = None):
+        """teacher: in place of the one that the settings name."""
         self.config, self.spec = config, config.spec
         self.rank, self.world = distributed.rank_and_world()
         torch.manual_seed(config.seed)
-        self.teacher = make_teacher(config.teacher, self.spec)
+        self.teacher = teacher or make_teacher(config.teacher, self.spec)
         place: dict[str, Any] = {
             "horizon_factor": config.horizon_factor,
             "camera": config.camera,
@@ -281,10 +282,13 @@ class Trainer:
         return made_by | asdict(self.progress) | {"settings": settings}
 
 
-def train(config: Config) -> Progress:
-    """Train one policy; returns where it ended. Ctrl-C saves and stops."""
+def train(config: Config, teacher: Teacher | None = None) -> Progress:
+    """Train one policy; returns where it ended. Ctrl-C saves and stops.
+
+    teacher: in place of the one that the settings name, for programs that make their own.
+    """
     distributed.start()
-    trainer = Trainer(config)
+    trainer = Trainer(config, teacher)
     stop = checkpoint.StopRequest(signal.SIGINT, signal.SIGTERM)
     if config.resume:
         checkpoint.load_newest(trainer)

@@ -12,7 +12,7 @@ from contract.arrays import limit_norm
 from contract.task_spec import TaskSpec
 from sim_training.envs.truth import Truth
 from sim_training.teachers.experts import EXPERTS
-from sim_training.teachers.experts.phase import Phase
+from sim_training.teachers.experts.phase import current
 from sim_training.teachers.teacher import Answer, Question
 
 
@@ -89,7 +89,7 @@ class ScriptedTeacher:
 
     def _delta(self, truth: Truth) -> Tensor:
         """For the whole batch: m, rotation vector rad, gripper. Shape: (N, 7)"""
-        phase = self._phase(self._expert(truth))
+        phase = current(self._expert(truth), self._ahead.long())
         bias = torch.where(truth.grasped[:, None], 0.0, self._bias)
         move = limit_norm(phase.target + bias - truth.tcp.position, MOVE_M)
         turn = limit_norm(phase.turn, TURN_RAD)
@@ -100,15 +100,3 @@ class ScriptedTeacher:
     def _noisy(self, vector: Tensor) -> Tensor:
         length = vector.norm(dim=-1, keepdim=True)
         return vector + self._faults.noise * length * torch.randn_like(vector) / math.sqrt(3)
-
-    def _phase(self, phases: list[Phase]) -> Phase:
-        """The first phase that is not done, or where the teacher is ahead of things the next one, row by row."""
-        done = torch.stack([phase.done for phase in phases])
-        index = (~done).float().argmax(0) + self._ahead
-        index = index.clamp(max=len(phases) - 1)
-        rows = torch.arange(len(index), device=index.device)
-        target, turn, closed = (
-            torch.stack([getattr(phase, name) for phase in phases])[index, rows]
-            for name in ("target", "turn", "closed")
-        )
-        return Phase(target, turn, closed, done[index, rows])

@@ -27,6 +27,7 @@ class Question:
     tcp: their tool poses, base frame (N, 3), (N, 4).
     images: (N, height, width, 3) uint8 RGB, only for teachers that look (`needs_images`).
     truth: the simulator's own state of the whole batch, only for synthetic teachers; its type is the task's.
+    cell: the `ContractTask` itself, only for teachers that look at it with cameras of their own.
     """
 
     rows: Tensor
@@ -34,13 +35,14 @@ class Question:
     tcp: Pose
     images: np.ndarray | None = None
     truth: Any = None
+    cell: Any = None
 
     @staticmethod
     def of(task: Any, rows: Tensor, with_images: bool) -> Question:
         """About some environments of a `ContractTask`. rows: (N,) indices"""
         tcp = Pose(task.tcp.position[rows], task.tcp.quaternion[rows])
         images = task.render()[rows].cpu().numpy() if with_images else None
-        return Question(rows, [task.card.instruction] * len(rows), tcp, images, task.truth)
+        return Question(rows, [task.card.instruction] * len(rows), tcp, images, task.truth, task)
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def test_golden_actions_that_do_not_come_out_are_noticed(folder: Path) -> None:
     golden["actions"][0, 0] += 1e-3
     np.savez(folder / "golden.npz", **golden)
     card = json.loads((folder / artifact.CONTRACT).read_text())
-    card["files"]["golden.npz"] = artifact._fingerprint(folder / "golden.npz")
+    card["files"]["golden.npz"] = artifact.fingerprint(folder / "golden.npz")
     card.pop("sha256")
     (folder / artifact.CONTRACT).write_text(json.dumps({**card, "sha256": artifact._card_digest(card)}))
     with pytest.raises(artifact.ArtifactTampered, match="golden"):

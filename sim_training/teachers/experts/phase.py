@@ -23,6 +23,17 @@ class Phase:
     done: Tensor
 
 
+def current(phases: list[Phase], ahead: Tensor | int = 0) -> Phase:
+    """The first phase that is not done, or one `ahead` of it (N,), row by row."""
+    done = torch.stack([phase.done for phase in phases])
+    index = ((~done).float().argmax(0) + ahead).clamp(max=len(phases) - 1)
+    rows = torch.arange(len(index), device=index.device)
+    target, turn, closed = (
+        torch.stack([getattr(phase, name) for phase in phases])[index, rows] for name in ("target", "turn", "closed")
+    )
+    return Phase(target, turn, closed, done[index, rows])
+
+
 def funnel(position: Tensor, place: Tensor, hover_m: float = 0.08) -> Tensor:
     """`place`, or a point above it as long as `position` is beside it. Shape: (N, 3)"""
     beside = (place - position)[:, :2].norm(dim=-1)

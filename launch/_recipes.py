@@ -1,0 +1,175 @@
+"""Commands and configs with which OpenVLA's and Octo's own scripts fine-tune on an RLDS export, on a GPU machine.
+
+Interfaces are those of openvla at c8f03f4 (vla-scripts/finetune.py, prismatic/vla/datasets/rlds/oxe) and octo at
+241fb35 (scripts/finetune.py). Figures of both are RLDG's: LoRA of rank 32 with batch 2 x 3; all weights with batch 64.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from robot_runtime.collection.rlds_features import VERSION
+
+
+class BadExport(ValueError):
+    """What was given is no RLDS export that the large generalists' scripts can read."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """An RLDS export. root: the folder above it. cameras: its keys of pictures, the primary one first."""
+
+    name: str
+    root: str
+    cameras: tuple[str, ...]
+    episodes: int
+    validation_episodes: int
+
+
+def inspect(folder: Path) -> Export:
+    """What an export says of itself. Raises BadExport."""
+    try:
+        info = json.loads((folder / VERSION / "dataset_info.json").read_text())
+        features = json.loads((folder / VERSION / "features.json").read_text())
+        step = features["featuresDict"]["features"]["steps"]["sequence"]["feature"]["featuresDict"]["features"]
+        observation = step["observation"]["featuresDict"]["features"]
+        counts = {each["name"]: sum(map(int, each["shardLengths"])) for each in info["splits"]}
+        name = info["name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise BadExport(f"{folder} is no RLDS export: make one with launch/dataset.py export.") from None
+    missing = sorted({"action", "language_instruction"} - set(step))
+    if missing or "image" not in observation:
+        raise BadExport(f"{folder} lacks '{(*missing, 'observation/image')[0]}': export it with launch/dataset.py.")
+    if not counts.get("train") or not counts.get("val"):
+        raise BadExport(f"{folder} needs episodes in both of its splits, train and val: export more episodes.")
+    if folder.name != name:
+        raise BadExport(
+            f"The dataset is called '{name}', its folder '{folder.name}': tensorflow-datasets wants one name."
+        )
+    cameras = ("image", *sorted(key for key in observation if key.startswith("image_")))
+    return Export(name, str(folder.absolute().parent), cameras, counts["train"], counts["val"])
+
+
+def openvla(export: Export, model: str, steps: int) -> dict[str, str]:
+    """Files by name: a script, the registration it needs, and what to do with them."""
+    return {
+        "finetune.sh": _OPENVLA.format(
+            name=export.name, root=shlex.quote(export.root), model=shlex.quote(model), steps=steps
+        ),
+        "register.py": _REGISTER.format(name=export.name, wrist="None"),
+        "README.md": _readme("OpenVLA", "https://github.com/openvla/openvla", "c8f03f4", "OPENVLA", export),
+    }
+
+
+def octo(export: Export, model: str, steps: int) -> dict[str, str]:
+    """Files by name: a script, the config it reads, and what to do with them."""
+    primary = export.cameras[1] if len(export.cameras) > 1 else None
+    return {
+        "finetune.sh": _OCTO.format(model=shlex.quote(model), steps=steps),
+        "config.py": _OCTO_CONFIG.format(name=export.name, root=export.root, primary=primary),
+        "standardize.py": _STANDARDIZE,
+        "README.md": _readme("Octo", "https://github.com/octo-models/octo", "241fb35", "OCTO", export),
+    }
+
+
+def _readme(what: str, url: str, commit: str, variable: str, export: Export) -> str:
+    return (
+        f"# Fine-tuning {what} on `{export.name}`\n\n{export.episodes} episodes to train on,"
+        f" {export.validation_episodes} to validate on. On a machine with a GPU, the weights and this folder:\n\n"
+        f"    git clone {url} && git -C {what.lower()} checkout {commit}   # then install it as its README says\n"
+        f"    {variable}={what.lower()} ./finetune.sh\n\n"
+        f"The result is served with `launch/serve_teacher.py {what.lower()}`. Written by `launch/finetune.py`, which"
+        " has not run it.\n"
+    )
+
+
+_OPENVLA = """#!/usr/bin/env bash
+# LoRA of rank 32, batch 2 with 3 steps of gradient accumulation (RLDG).
+set -euo pipefail
+: "${{OPENVLA:?set OPENVLA to a checkout of openvla}}"
+here="$(cd "$(dirname "${{BASH_SOURCE[0]}}")" && pwd)"
+cd "$OPENVLA"
+# register.py adds the dataset to OpenVLA's tables, then runs the script named after it.
+PYTHONPATH="$here:$PWD" torchrun --standalone --nnodes 1 --nproc-per-node 1 "$here/register.py" \\
+  --vla_path {model} \\
+  --data_root_dir {root} \\
+  --dataset_name {name} \\
+  --run_root_dir "$here/runs" \\
+  --adapter_tmp_dir "$here/adapter" \\
+  --lora_rank 32 \\
+  --batch_size 2 \\
+  --grad_accumulation_steps 3 \\
+  --learning_rate 5e-4 \\
+  --max_steps {steps} \\
+  --image_aug True \\
+  --wandb_project "${{WANDB_PROJECT:-panda-jumpstart}}" \\
+  --wandb_entity "${{WANDB_ENTITY:?set WANDB_ENTITY, or WANDB_MODE=offline and any name}}" "$@"
+"""
+
+_REGISTER = '''"""Tells OpenVLA of the dataset, whose actions are already as it wants them, and starts its script."""
+
+import runpy
+
+from prismatic.vla.datasets.rlds.oxe.configs import OXE_DATASET_CONFIGS, ActionEncoding, StateEncoding
+from prismatic.vla.datasets.rlds.oxe.transforms import OXE_STANDARDIZATION_TRANSFORMS
+
+OXE_DATASET_CONFIGS["{name}"] = {{
+    "image_obs_keys": {{"primary": "image", "secondary": None, "wrist": {wrist}}},
+    "depth_obs_keys": {{"primary": None, "secondary": None, "wrist": None}},
+    "state_obs_keys": ["state"],
+    "state_encoding": StateEncoding.POS_QUAT,
+    "action_encoding": ActionEncoding.EEF_POS,
+}}
+OXE_STANDARDIZATION_TRANSFORMS["{name}"] = lambda trajectory: trajectory
+
+runpy.run_path("vla-scripts/finetune.py", run_name="__main__")
+'''
+
+_OCTO = """#!/usr/bin/env bash
+# All weights, batch 64 (RLDG).
+set -euo pipefail
+: "${{OCTO:?set OCTO to a checkout of octo}}"
+here="$(cd "$(dirname "${{BASH_SOURCE[0]}}")" && pwd)"
+cd "$OCTO"
+PYTHONPATH="$here:$PWD" python scripts/finetune.py \\
+  --config "$here/config.py:full,language_conditioned" \\
+  --config.pretrained_path {model} \\
+  --config.save_dir "$here/runs" \\
+  --config.batch_size 64 \\
+  --config.num_steps {steps} "$@"
+"""
+
+_OCTO_CONFIG = '''"""Octo's own fine-tuning config, with this dataset in it."""
+
+import importlib.util
+
+from octo.utils.spec import ModuleSpec
+
+_SPEC = importlib.util.spec_from_file_location("octo_finetune", "scripts/configs/finetune_config.py")
+_OCTO = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(_OCTO)
+
+
+def get_config(config_string="full,language_conditioned"):
+    config = _OCTO.get_config(config_string)
+    config.dataset_kwargs = {{
+        "name": "{name}",
+        "data_dir": "{root}",
+        "image_obs_keys": {{"primary": {primary!r}, "wrist": "image"}},
+        "language_key": "language_instruction",
+        "action_proprio_normalization_type": "normal",
+        "action_normalization_mask": [True] * 6 + [False],
+        "standardize_fn": ModuleSpec.create("standardize:unchanged"),
+    }}
+    return config
+'''
+
+_STANDARDIZE = '''"""The export's actions are already as Octo wants them; it sees pictures only, as in RLDG."""
+
+
+def unchanged(trajectory):
+    return trajectory
+'''

@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""Fine-tune a generalist on collected episodes: the small one here, OpenVLA or Octo by a recipe for a GPU machine.
+
+launch/finetune.py small --data runs/episodes --out runs/generalist
+launch/finetune.py openvla --data exports/lift_cube --out runs/openvla
+"""
+
+import _environment
+
+_environment.enter()
+
+import json
+import shutil
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+
+import _demonstrations
+import _recipes
+from contract.generalist import GeneralistUnusable
+from robot_runtime.collection.episode import EpisodeBroken
+from robot_runtime.collection.folders import DatasetError
+from sim_training.export import circumstances
+from sim_training.generalist.train import NothingToLearn, Training, fit
+
+
+class OutInUse(ValueError):
+    """The folder to write to is something else."""
+
+
+EXPECTED = (NothingToLearn, GeneralistUnusable, EpisodeBroken, DatasetError, OutInUse, _recipes.BadExport, OSError)
+
+
+@dataclass(frozen=True)
+class Small:
+    """Train the small generalist here: a convolutional network per camera, the instruction's words, a mixture head."""
+
+    data: Path
+    """RLDS export of launch/dataset.py in the base's frame, or a folder of episodes"""
+    out: Path
+    """folder of the generalist; one that is there is replaced once the new one is whole"""
+    start: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """generalist to begin from"""
+    cameras: tuple[str, ...] = ()
+    """which to look at; all that the episodes have, or those of --from, if not given"""
+    episodes: int | None = None
+    """use only so many"""
+    training: tyro.conf.OmitArgPrefixes[Training] = field(default_factory=Training)
+    """how long and how"""
+    report: Path | None = None
+    """JSON file for the figures"""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the recipes for large generalists have in common."""
+
+    data: Path
+    """RLDS export of launch/dataset.py: the folder with the dataset's name"""
+    out: Path
+    """folder for the recipe"""
+    report: Path | None = None
+    """JSON file for the figures"""
+
+
+@dataclass(frozen=True)
+class Openvla(Recipe):
+    """Write the command and the registration for OpenVLA's own script: LoRA of rank 32, batch 2 x 3 (RLDG)."""
+
+    model: str = "openvla/openvla-7b"
+    """weights to begin from: a name on Hugging Face or a folder"""
+    steps: int = 20_000
+    """gradient steps"""
+
+
+@dataclass(frozen=True)
+class Octo(Recipe):
+    """Write the command and the config for Octo's own script: all weights, batch 64 (RLDG)."""
+
+    model: str = "hf://rail-berkeley/octo-base-1.5"
+    """weights to begin from"""
+    steps: int = 20_000
+    """gradient steps"""
+
+
+def small(asked: Small) -> dict[str, Any]:
+    """Trains and says what on. Raises one of EXPECTED."""
+    torch.set_num_threads(max(1, torch.get_num_threads()))
+    if asked.out.exists() and not (asked.out / "card.json").exists():
+        raise OutInUse(f"{asked.out} exists and is no generalist: name another folder with --out.")
+    began = time.monotonic()
+    made_by = {**circumstances(), "data": asked.data.name, "from": asked.start.name if asked.start else None}
+    demonstrations = _demonstrations.read(asked.data, asked.episodes)
+    figures = fit(demonstrations, asked.out, asked.training, asked.start, asked.cameras or None, provenance=made_by)
+    return figures | {"out": str(asked.out), "wall_s": round(time.monotonic() - began, 1)}
+
+
+def recipe(asked: Openvla | Octo) -> dict[str, Any]:
+    """Writes the recipe whole or not at all. Raises one of EXPECTED."""
+    if asked.out.exists():
+        raise OutInUse(f"{asked.out} exists: name another folder with --out, or delete it.")
+    export = _recipes.inspect(asked.data)
+    write = _recipes.openvla if isinstance(asked, Openvla) else _recipes.octo
+    staging = asked.out.with_name(f".{asked.out.name}.part")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    for name, text in write(export, asked.model, asked.steps).items():
+        (staging / name).write_text(text)
+        if name.endswith(".sh"):
+            (staging / name).chmod(0o755)
+    staging.rename(asked.out)
+    return {"recipe": str(asked.out), "run_on": "a machine with a GPU and the weights; not run here", **vars(export)}
+
+
+def main() -> int:
+    """Exit code."""
+    asked = tyro.extras.subcommand_cli_from_dict(
+        {"small": Small, "openvla": Openvla, "octo": Octo}, description=__doc__, prog="launch/finetune.py"
+    )
+    try:
+        figures = small(asked) if isinstance(asked, Small) else recipe(asked)
+        text = json.dumps(figures, indent=1, default=str)
+        if asked.report is not None:
+            asked.report.write_text(text + "\n")
+    except EXPECTED as error:
+        print(f"finetune: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("finetune: Stopped; nothing was written.", file=sys.stderr)
+        return 130
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""What one turn of the wheel says when it is over, and that a folder holds one turn only."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import flywheel
+import numpy as np
+import pytest
+
+from sim_training.learning_curves import Curve
+
+TRIED = {"before": {"success": 0.1, "wilson_95": [0.05, 0.2]}, "after": {"success": 0.6, "wilson_95": [0.5, 0.7]}}
+
+
+def curve(*success: float) -> Curve:
+    return Curve(np.arange(1, len(success) + 1) * 1000, np.array(success), {})
+
+
+def test_the_report_has_what_was_promised_and_the_chart_lies_beside_it(tmp_path: Path) -> None:
+    arguments = flywheel.Arguments(out=tmp_path, report=tmp_path / "turn.json", seeds=(0, 1, 2))
+    curves = {
+        "before": [curve(0.0, 0.1), curve(0.2, 0.9), curve(0.1, 0.3)],
+        "after": [curve(0.9), curve(0.3, 0.8), curve(0.85)],
+    }
+    flywheel.report(arguments, TRIED["before"], TRIED["after"], curve(0.5, 0.95), curves)
+    figures = json.loads((tmp_path / "turn.json").read_text())
+    assert (figures["teacher_success_before"], figures["teacher_success_after"]) == (0.1, 0.6)
+    assert (figures["steps_to_80_before"], figures["steps_to_80_after"]) == (None, 1000)
+    assert figures["steps_to_80_per_seed"]["before"] == [None, 2000, None]
+    assert (tmp_path / "turn.png").stat().st_size > 1000
+
+
+def test_a_folder_holds_one_turn(tmp_path: Path) -> None:
+    flywheel.claim(flywheel.Arguments(out=tmp_path))
+    flywheel.claim(flywheel.Arguments(out=tmp_path, seeds=(0, 1)))
+    with pytest.raises(flywheel.Stopped, match="--out"):
+        flywheel.claim(flywheel.Arguments(out=tmp_path, episodes=7))
+
+
+def test_a_teacher_that_is_there_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "teacher").mkdir()
+    (tmp_path / "teacher" / "card.json").write_text("{}")
+    (tmp_path / "teacher.json").write_text(json.dumps(TRIED["after"]))
+    monkeypatch.setattr(flywheel, "fit", lambda *_, **__: pytest.fail("it was trained again"))
+    found = flywheel.teacher(tmp_path / "teacher", tmp_path, None, flywheel.Arguments())
+    assert found == TRIED["after"]
+
+
+def test_a_finished_training_is_only_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "report.json").write_text("{}")
+    monkeypatch.setattr(flywheel, "read_curve", lambda folder: curve(0.4))
+    assert flywheel.train(tmp_path, "lift_cube", 0, 100, tmp_path, flywheel.Arguments()).success.tolist() == [0.4]
