@@ -28,6 +28,7 @@ from perception.realsense import RealSenseCamera, open_camera
 from robot_runtime.bridge_client import BridgeClient, BridgeFaulted, BridgeLost, BridgeRefused
 from robot_runtime.cell import Cell, CellError
 from robot_runtime.cell_cameras import AnyCamera
+from robot_runtime.collection.actions import row_of
 from robot_runtime.loop import NotAtStart, Tick
 from robot_runtime.mock_cell.cell_process import MockCell, MockCellAddresses, MockCellFailed, PortInUse
 from robot_runtime.mock_cell.scoring import ScoringClient, ScoringUnreachable
@@ -147,13 +148,15 @@ def open_eye(eye: AnyCamera, record_to: Path | None = None, name: str = "camera"
 
 
 def open_judge(stack: contextlib.ExitStack, cell: Cell, spec: TaskSpec, extras: MockExtras) -> _judges.Judge:
-    """Starts what a mock cell needs; a lab cell needs an operator."""
+    """Starts what a mock cell needs, its wrist camera where the cell file says; a lab cell needs an operator."""
     if cell.mock is None:
         return _judges.Operator(spec, extras.puts_down)
     addresses = MockCellAddresses.of_cell(cell)
     mock = stack.enter_context(MockCell(addresses, cell.mock.seed, extras.video, cell.camera.serial))
     _terminal.checked("mock cell", f"robot {addresses.robot}, camera {addresses.frames}")
     scoring = stack.enter_context(ScoringClient(addresses.scoring))
+    if (wrist := cell.wrist_camera) is not None and wrist.T_tcp_camera is not None:
+        scoring.disturb("place_camera", pose=row_of(Pose.from_matrix(wrist.T_tcp_camera_matrix)).tolist(), wrist=True)
     return _judges.GroundTruth(mock, scoring, extras.randomise_visuals, extras.pushes)
 
 
