@@ -90,14 +90,6 @@ def calibration_name(eye: AnyCamera) -> str:
     return f"{found.serial} of {found.date}"
 
 
-def calibration_name(eye: AnyCamera) -> str:
-    """Which calibration says where it is, for whoever reads the pictures later. Raises store.CalibrationError."""
-    if eye.calibration is None:
-        return f"{eye.serial} as given in the cell file"
-    found = eye.load_calibration()
-    return f"{found.serial} of {found.date}"
-
-
 def beside(eye: SomeCamera, folder: Path) -> SomeCamera:
     """With the calibration's path made absolute, taken from the folder of the cell file."""
     if eye.calibration is None:
