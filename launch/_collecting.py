@@ -14,8 +14,7 @@ import _terminal
 from perception.camera import Frame
 from perception.realsense import RealSenseCamera
 from robot_runtime.bridge_client import BridgeFaulted
-from robot_runtime.cell_cameras import calibration_name
-from robot_runtime.collection.episode import About
+from robot_runtime.collection.episode import About, Episode
 from robot_runtime.collection.film import Eye
 from robot_runtime.collection.folder import Folder, Kind
 from robot_runtime.collection.put_down import holds_something, put_down, random_place
@@ -33,12 +32,16 @@ class TooManyFailures(RuntimeError):
 
 @dataclass(frozen=True)
 class Settings:
-    """seed: of the run. scripted: the arm puts down what it holds. failures: so many in a row end the run."""
+    """seed: of the run. scripted: the arm puts down what it holds. failures: so many in a row end the run.
+
+    calibration: which of the cameras, in words.
+    """
 
     seed: int
     scripted: bool
     keep_frames: bool
     failures: int
+    calibration: str
 
 
 class Collector:
@@ -53,7 +56,7 @@ class Collector:
         kind: Kind,
         settings: Settings,
     ) -> None:
-        """Starts the wrist camera, which the cell has. Raises CameraMissing, WrongCamera, CalibrationError."""
+        """Starts the wrist camera, which the cell has. Raises CameraMissing, WrongCamera."""
         front, wrist = rig.cell.camera, rig.cell.wrist_camera
         assert wrist is not None
         wrist_camera = stack.enter_context(_rig.open_eye(wrist, name="wrist"))
@@ -66,8 +69,8 @@ class Collector:
         self._about = About(
             task=kind.task, instruction=rig.spec.instruction, variant="", success=None,
             success_by="truth" if rig.cell.mock is not None else "operator", contract_hash=kind.contract_hash,
-            calibration=f"front {calibration_name(front)}, wrist {calibration_name(wrist)}", policy=kind.policy,
-            cell=rig.cell.name, began="", seed=settings.seed, duration_s=0.0,
+            calibration=settings.calibration, policy=kind.policy, cell=rig.cell.name, began="", seed=settings.seed,
+            duration_s=0.0,
             cameras={"wrist": f"{wrist.serial} {wrist_camera.mode}", "front": f"{front.serial} {rig.camera.mode}"},
         )  # fmt: skip
 
@@ -115,19 +118,29 @@ class Collector:
             self._rig.judge.disturb(tick)
 
         began = datetime.now(UTC).isoformat(timespec="seconds")
-        with recorder, _terminal.StopKey() if sys.stdin.isatty() else contextlib.nullcontext() as key:
-            trial = self._runner.run(number, seed, show, key or (lambda: False))
+        with recorder:
+            trial, pause = self._run(number, seed, show)
         trial = self._rig.judge.judged(trial)
         self._loop.add(trial.loop)
         if recorder.steps:
             about = replace(
                 self._about, began=began, seed=seed, variant=variant, **_outcome(trial, recorder, placed_by)
             )
-            self._folder.add(number, recorder.episode(about))
+            self._folder.add(number, self._noted(recorder.episode(about)))
         self._targets.add(variant, bool(trial.success), trial.duration_s)
         self._carries = bool(trial.success) and self._settings.scripted and holds_something(self._rig.client)
         self._tell(number, variant, trial, recorder.steps)
-        return key is not None and key.pause
+        return pause
+
+    def _run(self, number: int, seed: int, show: Callable[[Tick], None]) -> tuple[Trial, bool]:
+        """One trial, and whether a pause was asked for."""
+        with _terminal.StopKey() if sys.stdin.isatty() else contextlib.nullcontext() as key:
+            trial = self._runner.run(number, seed, show, key or (lambda: False))
+        return trial, key is not None and key.pause
+
+    def _noted(self, episode: Episode) -> Episode:
+        """With what only another collector knows of it."""
+        return episode
 
     def _put_in_place(self, seed: int, variant: str) -> PlacedBy:
         """The arm at its start pose, the object at rest in sight. Raises NothingInSight."""

@@ -31,6 +31,7 @@ from robot_runtime.cell_cameras import AnyCamera
 from robot_runtime.loop import NotAtStart, Tick
 from robot_runtime.mock_cell.cell_process import MockCell, MockCellAddresses, MockCellFailed, PortInUse
 from robot_runtime.mock_cell.scoring import ScoringClient, ScoringUnreachable
+from robot_runtime.policy import Actor
 from robot_runtime.trials import GripperStuck, NothingInSight
 from robot_runtime.wire import KeysUnusable, WireError
 
@@ -77,7 +78,7 @@ class Rig:
 
     spec: TaskSpec
     cell: Cell
-    policy: artifact.Policy
+    policy: Actor
     judge: _judges.Judge
     camera: RealSenseCamera
     estimator: Estimator
@@ -113,7 +114,7 @@ def open_rig(
     spec: TaskSpec,
     cell: Cell,
     cell_argument: str,
-    policy: artifact.Policy,
+    policy: Actor,
     extras: MockExtras,
     record_to: Path | None = None,
     calibrate: bool = False,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import select
 import sys
-import termios
 import threading
-import tty
 from types import TracebackType
+
+from robot_runtime.teleoperation.keyboard import TerminalKeys
 
 GREEN, RED, GREY, BOLD, PLAIN = "\033[32m", "\033[31m", "\033[90m", "\033[1m", "\033[0m"
 _LIVE = sys.stdout.isatty()
@@ -46,6 +44,7 @@ class StopKey:
     def __init__(self) -> None:
         self._pressed, self._pause = threading.Event(), threading.Event()
         self._leaving = threading.Event()
+        self._keys = TerminalKeys()
 
     def __call__(self) -> bool:
         """Whether a stop was asked for."""
@@ -60,8 +59,7 @@ class StopKey:
         self._pressed.clear()
         self._pause.clear()
         self._leaving.clear()
-        self._before = termios.tcgetattr(sys.stdin)
-        tty.setcbreak(sys.stdin)
+        self._keys.__enter__()
         self._thread = threading.Thread(target=self._watch, name="stop-key", daemon=True)
         self._thread.start()
         return self
@@ -71,12 +69,11 @@ class StopKey:
     ) -> None:
         self._leaving.set()
         self._thread.join()
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._before)
+        self._keys.__exit__(kind, value, trace)
 
     def _watch(self) -> None:
         while not self._leaving.is_set():
-            if select.select([sys.stdin], [], [], 0.05)[0]:
-                keys = set(os.read(sys.stdin.fileno(), 64))
-                for meant, asked in ((b"\n\r ", self._pressed), (b"pP", self._pause)):
-                    if keys & set(meant):
-                        asked.set()
+            keys = set(self._keys.pressed(wait_s=0.05))
+            for meant, asked in (("\n\r ", self._pressed), ("pP", self._pause)):
+                if keys & set(meant):
+                    asked.set()

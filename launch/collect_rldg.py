@@ -26,6 +26,7 @@ import _terminal
 from _rig import WrongArgument
 from contract.tasks import task
 from robot_runtime.cell import Cell, load_cell
+from robot_runtime.cell_cameras import calibration_name
 from robot_runtime.collection.episode import EpisodeBroken
 from robot_runtime.collection.folder import DiskFull, Folder, FolderBusy, Kind, OtherEpisodes, alone_in
 from robot_runtime.collection.targets import Targets
@@ -100,6 +101,8 @@ class Run:
         check_arguments(arguments, cell)
         names = arguments.names(cell, spec.object_name)
         policy = _rig.load_policy(spec, arguments.policy)
+        assert cell.wrist_camera is not None
+        calibration = f"front {calibration_name(cell.camera)}, wrist {calibration_name(cell.wrist_camera)}"
         weights = policy.card["files"]["policy.safetensors"]["sha256"]
         kind = Kind(spec.name, spec.contract_hash(), f"{_rig.described(policy)}, weights {weights[:12]}")
         stack.enter_context(alone_in(arguments.out))
@@ -113,7 +116,9 @@ class Run:
         scripted = (arguments.reset or ("cell" if cell.mock is not None else "scripted")) == "scripted"
         extras = _rig.MockExtras(randomise_visuals=arguments.randomise_visuals, puts_down=scripted)
         rig = _rig.open_rig(stack, "collect_rldg", spec, cell, arguments.cell, policy, extras)
-        settings = _collecting.Settings(arguments.seed, scripted, arguments.keep_frames, arguments.failures)
+        settings = _collecting.Settings(
+            arguments.seed, scripted, arguments.keep_frames, arguments.failures, calibration
+        )
         self.collector = _collecting.Collector(stack, rig, self.folder, self.targets, kind, settings)
         rig.judge.before_first_motion()
         stack.enter_context(rig.estimator)

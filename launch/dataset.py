@@ -8,7 +8,6 @@ import _environment
 _environment.enter()
 
 import json
-import shutil
 import sys
 import tempfile
 import time
@@ -240,13 +239,17 @@ def main(asked: Command) -> int:
     return 1 if figures.get("problems") else 0
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """What is asked for on the command line; ends with an exit code, or with one sentence."""
     try:
         sys.exit(main(tyro.cli(Command, description=__doc__)))
     except EXPECTED as error:
         sys.exit(f"dataset: {error}")
     except OSError as error:
-        free = shutil.disk_usage(Path.cwd()).free / 1e9
-        sys.exit(f"dataset: {error} ({free:.1f} GB are free here); nothing half-made was kept.")
+        sys.exit(f"dataset: {error}; nothing half-made was kept.")
     except KeyboardInterrupt:
         sys.exit("dataset: interrupted; nothing half-made was kept.")
+
+
+if __name__ == "__main__":
+    run()

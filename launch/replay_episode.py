@@ -29,10 +29,11 @@ from robot_runtime.cell import load_cell
 from robot_runtime.collection import actions, episode
 from robot_runtime.collection.episode import Episode, EpisodeBroken
 from robot_runtime.collection.playback import distances_mm, play
+from robot_runtime.mock_cell.variants import UnknownVariant, variant
 from robot_runtime.trials import go_to_start
 
 MOST_MM = 5.0
-EXPECTED = (*_rig.FAILURES, EpisodeBroken)
+EXPECTED = (*_rig.FAILURES, EpisodeBroken, UnknownVariant)
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,9 @@ def replay(stack: contextlib.ExitStack, arguments: Arguments, done: list[Replay]
     spec, episodes = read(arguments.episodes)
     cell = load_cell(arguments.cell)
     _rig.check_writable(arguments.report)
+    if cell.mock is not None:
+        for made in episodes:
+            variant(made.about.variant)
     stack.enter_context(_running.cell_lock(cell))
     judge = _rig.open_judge(stack, cell, spec, _rig.MockExtras())
     stack.enter_context(_running.bridge(cell, arguments.cell, _terminal.say))

@@ -16,7 +16,7 @@ from contract.task_spec import TaskSpec
 
 
 class Actor(Protocol):
-    """What chooses actions, e.g. `contract.artifact.Policy`."""
+    """What chooses actions, e.g. `contract.artifact.Policy`. One that a person may overrule says so in `human`."""
 
     def act(self, observation: np.ndarray) -> np.ndarray:
         """Normalised action. Shape: (observation_size,) -> (7,)"""
@@ -24,12 +24,13 @@ class Actor(Protocol):
 
 @dataclass(frozen=True)
 class Decision:
-    """What the policy wants at one tick. action: (7,). observation: (observation_size,)"""
+    """What the policy wants at one tick. action: (7,). observation: (observation_size,). human: a person decided it."""
 
     setpoint: Setpoint
     closed: bool
     action: np.ndarray
     observation: np.ndarray
+    human: bool = False
 
 
 class PolicyRunner:
@@ -53,7 +54,8 @@ class PolicyRunner:
         pose = command_pose(self.spec, action, self._command, state.pose_base_tcp)
         self._closed = bool(gripper_closed(self.spec, action, np.bool_(self._closed)))
         self._previous_action = action
-        return Decision(self._setpoint(state, pose), self._closed, action, observation)
+        human = bool(getattr(self._actor, "human", False))
+        return Decision(self._setpoint(state, pose), self._closed, action, observation, human)
 
     def observation(self, state: RobotState, seen: ObjectState) -> np.ndarray:
         """What the policy is shown. Shape: (observation_size,)"""

@@ -193,14 +193,14 @@ class TrialRunner:
         self,
         index: int,
         seed: int,
-        show: Callable[[Tick], None] = lambda tick: None,
+        show: Callable[[Tick], bool | None] = lambda tick: None,
         stop_asked: Callable[[], bool] = lambda: False,
         extra_s: float = 0.0,
     ) -> Trial:
         """One trial from the start pose, arm disarmed before and after; not yet judged.
 
-        show: called after every tick. stop_asked: looked at on every tick. extra_s: it may take so much longer than
-        the task card's horizon. Raises OperatorStopped, BridgeLost.
+        show: called after every tick; true ends the trial. stop_asked: looked at on every tick. extra_s: it may take
+        so much longer than the task card's horizon. Raises OperatorStopped, BridgeLost.
         """
         belief = LiftBelief(self.spec)
         failure: str | None = None
@@ -209,8 +209,8 @@ class TrialRunner:
         begin = self.client.latest().stamp
 
         def finished(tick: Tick) -> bool:
-            show(tick)
-            return belief.watch(tick)
+            over = bool(show(tick))
+            return belief.watch(tick) or over
 
         try:
             self._loop.run(self.spec.horizon + round(extra_s * self.spec.rate_hz), finished, stop_asked)

@@ -32,6 +32,7 @@ DOORS = {
     "sapien": ["sim_training/*"],
     "mujoco": ["robot_runtime/mock_cell/*"],
     "franky_sim": ["robot_runtime/mock_cell/*"],
+    "pyspacemouse": ["robot_runtime/teleoperation/spacemouse.py"],
 }
 
 CONTRACT_MAY_USE = {"numpy", "safetensors"}
@@ -115,7 +116,7 @@ def test_a_big_library_is_imported_at_its_door_only(library: str) -> None:
     assert not wrong, describe(wrong)
 
 
-@pytest.mark.parametrize("library", ["ultralytics", "pyrealsense2", "franky"])
+@pytest.mark.parametrize("library", ["ultralytics", "pyrealsense2", "franky", "pyspacemouse"])
 def test_libraries_that_need_hardware_or_seconds_are_imported_when_used(library: str) -> None:
     wrong = [i for i in IMPORTS if i.package == library and i.top_level]
     assert not wrong, describe(wrong)

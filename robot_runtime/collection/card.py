@@ -14,7 +14,7 @@ from robot_runtime.collection.folders import Entry
 
 CARD = "README.md"
 SHEET = "contact_sheet.jpg"
-SHEET_EPISODES = 8
+SHEET_EPISODES = 6
 SHEET_MOMENTS = 8
 
 
@@ -25,7 +25,7 @@ def write(folder: Path, name: str, entries: Sequence[Entry], facts: Mapping[str,
     (folder / CARD).write_text(
         f"# Dataset `{name}`\n\n“{'”, “'.join(sorted({entry.about.instruction for entry in entries}))}”\n\n"
         f"{table(entries)}\n\n{lines}\n\n"
-        f"Each line of pictures is an episode, from its beginning to its end, as the wrist camera saw it.\n\n"
+        "Some episodes from beginning to end, one line for each camera, the wrist's first.\n\n"
         f"![Moments of some episodes]({SHEET})\n"
     )
 
@@ -46,15 +46,17 @@ def provenance(entries: Sequence[Entry]) -> dict[str, str]:
 
 
 def contact_sheet(entries: Sequence[Entry]) -> np.ndarray:
-    """Moments of some episodes, evenly chosen, one line each. Shape: (height, width, 3) uint8 RGB"""
+    """Moments of some episodes, evenly chosen, one line for each camera. Shape: (height, width, 3) uint8 RGB"""
     shown = np.linspace(0, len(entries) - 1, min(SHEET_EPISODES, len(entries))).round().astype(int)
-    return np.concatenate([_line(entries[index]) for index in shown])
+    return np.concatenate([_lines(entries[index]) for index in shown])
 
 
-def _line(entry: Entry) -> np.ndarray:
-    pictures = read(entry.path).pictures("wrist")
-    moments = np.linspace(0, len(pictures) - 1, SHEET_MOMENTS).round().astype(int)
-    return np.concatenate(pictures[moments], axis=1)
+def _lines(entry: Entry) -> np.ndarray:
+    """One for each camera, the wrist's first."""
+    moments = np.linspace(0, len(entry) - 1, SHEET_MOMENTS).round().astype(int)
+    episode = read(entry.path)
+    cameras = sorted(entry.cameras, key=lambda camera: (camera != "wrist", camera))
+    return np.concatenate([np.concatenate(episode.pictures(camera)[moments], axis=1) for camera in cameras])
 
 
 def _origin(entry: Entry) -> str:

@@ -13,8 +13,8 @@ from robot_runtime.collection import actions
 from robot_runtime.collection.episode import SIDE_PX, Episode, EpisodeBroken, read
 from robot_runtime.collection.folders import DatasetError, Entry, check_alike, check_judged
 
-STAMP_TOLERANCE_S = 0.03
-"""How far a step may be from 1 / rate after the one before: less than one tick of a 20 Hz policy."""
+STAMP_TOLERANCE_S = 0.045
+"""How far a step may be from 1 / rate after the one before: a tick of a 20 Hz policy that was left out is found."""
 CHAIN_TOLERANCE_M = 1e-6
 CHAIN_TOLERANCE_RAD = 1e-6
 """How near the executed action must lead to the next recorded command: they are the same numbers, told twice."""

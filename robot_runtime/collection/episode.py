@@ -186,7 +186,7 @@ def check(episode: Episode) -> None:
     if count == 0:
         raise EpisodeBroken("The episode has no steps.")
     for name, shape in COLUMNS.items():
-        got = np.shape(episode.steps.get(name))
+        got = np.shape(episode.steps.get(name, ()))
         if got != (count, *shape):
             raise EpisodeBroken(f"Column '{name}' has shape {got}, not {(count, *shape)}.")
         if not np.isfinite(episode.steps[name]).all():
@@ -194,7 +194,7 @@ def check(episode: Episode) -> None:
     if "wrist" not in episode.images:
         raise EpisodeBroken("The episode has no pictures of camera 'wrist'.")
     for camera, pictures in episode.images.items():
-        if len(pictures) != count or np.shape(episode.image_stamps.get(camera)) != (count,):
+        if len(pictures) != count or np.shape(episode.image_stamps.get(camera, ())) != (count,):
             raise EpisodeBroken(f"Camera '{camera}' has {len(pictures)} pictures for {count} steps.")
 
 
@@ -219,9 +219,9 @@ def read(path: Path, with_frames: bool = False) -> Episode:
     with _opened(path) as file:
         about = _about(path, file)
         try:
-            columns = {group: {name: file[group][name][:] for name in file[group]} for group in _TABLES}
+            columns: dict[str, Any] = {group: {name: file[group][name][:] for name in file[group]} for group in _TABLES}
             wanted = ("images", "frames") if with_frames else ("images",)
-            pictures = {
+            pictures: dict[str, Any] = {
                 group: {camera: [row.tobytes() for row in file[group][camera][:]] for camera in file[group]}
                 for group in wanted
             }

@@ -13,8 +13,9 @@ import numpy as np
 
 from perception.camera import CameraStalled, Frame
 
-SILENT_S, OLDEST_S = 3.0, 1.0
-"""Wall time, and robot time, without a picture after which the camera is lost, and the trial with it."""
+SILENT_S, OLDEST_S = 3.0, 0.5
+"""Wall time, and robot time, without a picture after which the camera is lost, and the trial with it: before the object
+counts as lost from sight, which would be a failure of the policy's."""
 LATE_PERIODS = 1.5
 """An older picture shows that one in between was lost."""
 _WAIT_S = 0.1

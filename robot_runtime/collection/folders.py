@@ -18,7 +18,7 @@ class DatasetError(ValueError):
     """Something about a dataset that one sentence can say."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entry:
     """One episode of a folder, without its pictures. steps: its columns (N, ...). cameras: whose pictures it has."""
 

@@ -116,7 +116,7 @@ def _step_row(during: list[Tick], command: Pose) -> dict[str, Any]:
         "asked_wrist": actions.in_wrist(asked, command),
         "executed_base": executed,
         "executed_wrist": actions.in_wrist(executed, command),
-        "human": 0.0,
+        "human": float(any(tick.decision.human for tick in during)),
     }
     assert row.keys() == COLUMNS.keys()
     return row

@@ -53,7 +53,7 @@ def agreement(steps: dict[str, np.ndarray]) -> float:
     """Mean cosine between the actor's translation and the person's, over steps in which both move."""
     ours, theirs = steps["executed_base"][:, :3], steps["demonstrated_base"][:, :3]
     both = (np.linalg.norm(ours, axis=1) > _STILL_M) & (np.linalg.norm(theirs, axis=1) > _STILL_M)
-    return float(cosine(ours[both], theirs[both]).mean()) if both.any() else 0.0
+    return float(cosine(ours[both], theirs[both], eps=1e-12).mean()) if both.any() else 0.0
 
 
 def observation(spec: TaskSpec, steps: dict[str, np.ndarray], k: int, ticks: int) -> np.ndarray:

@@ -24,6 +24,7 @@ from robot_runtime.collection.tfrecords import decode_example, encode_example, r
 
 VAL_SHARE = 0.1
 """Of the episodes; at least one. Octo and OpenVLA want a split of this name."""
+_OBSERVATION = "steps/observation/"
 SHARD_EPISODES = 64
 """Some tens of MB: readers shuffle and read whole shards side by side."""
 
@@ -51,26 +52,32 @@ def write(folder: Path, name: str, entries: Sequence[Entry], frame: Frame, seed:
         raise DatasetError(f"'{name}' is no name of an RLDS dataset: small letters, digits and _ only.")
     inside = folder / rlds_features.VERSION
     inside.mkdir()
-    actions, states, splits = [], [], []
+    splits = []
     with tqdm(total=len(entries), desc="RLDS", unit="episode", mininterval=2.0) as bar:
         for split, members in split_episodes(entries, seed).items():
-            lengths, total_bytes = [], 0
             shards = [members[at : at + SHARD_EPISODES] for at in range(0, len(members), SHARD_EPISODES)]
-            for number, shard in enumerate(shards):
-                with (inside / _shard_name(name, split, number, len(shards))).open("wb") as file:
-                    for entry in shard:
-                        episode = read_episode(entry.path)
-                        record = _encode(episode, entry.source, frame)
-                        write_record(file, record)
-                        total_bytes += len(record)
-                        actions.append(exported_actions(episode.steps, frame))
-                        states.append(exported_states(episode.steps))
-                        bar.update()
-                lengths.append(len(shard))
-            splits.append(rlds_features.split(split, lengths, total_bytes))
+            sizes = [
+                _write_shard(inside / _shard_name(name, split, number, len(shards)), shard, frame, bar)
+                for number, shard in enumerate(shards)
+            ]
+            splits.append(rlds_features.split(split, [len(shard) for shard in shards], sum(sizes)))
+    actions = [exported_actions(entry.steps, frame) for entry in entries]
+    states = [exported_states(entry.steps) for entry in entries]
     _write_json(inside / "features.json", rlds_features.features(entries[0].cameras))
     _write_json(inside / "dataset_info.json", rlds_features.info(name, _describe(entries, frame), splits))
     _write_json(folder / rlds_features.STATISTICS, dataset_statistics(name, actions, states))
+
+
+def _write_shard(path: Path, entries: Sequence[Entry], frame: Frame, bar: tqdm) -> int:
+    """One record for each episode. Returns their bytes."""
+    total = 0
+    with path.open("wb") as file:
+        for entry in entries:
+            record = _encode(read_episode(entry.path), entry.source, frame)
+            write_record(file, record)
+            total += len(record)
+            bar.update()
+    return total
 
 
 def read(folder: Path, split: str) -> Iterator[RldsEpisode]:
@@ -109,7 +116,7 @@ def _encode(episode: Episode, source: str, frame: Frame) -> bytes:
     first, last = np.arange(count) == 0, np.arange(count) == count - 1
     columns: dict[str, Any] = {
         "steps/action": exported_actions(episode.steps, frame),
-        "steps/observation/state": exported_states(episode.steps),
+        f"{_OBSERVATION}state": exported_states(episode.steps),
         "steps/discount": np.ones(count, np.float32),
         "steps/reward": (last * float(bool(about.success))).astype(np.float32),
         "steps/is_first": first,
@@ -122,21 +129,22 @@ def _encode(episode: Episode, source: str, frame: Frame) -> bytes:
         "episode_metadata/success": np.array([bool(about.success)]),
     }
     for camera, pictures in episode.images.items():
-        columns[f"steps/observation/{rlds_features.image_key(camera)}"] = pictures
+        columns[_OBSERVATION + rlds_features.image_key(camera)] = pictures
     return encode_example(columns)
 
 
 def _decode(record: bytes) -> RldsEpisode:
     columns = decode_example(record)
-    cameras = {rlds_features.camera_of(key): key for key in columns if rlds_features.is_image(key)}
+    seen = {name.removeprefix(_OBSERVATION): values for name, values in columns.items()}
+    pictures = {rlds_features.camera_of(key): files for key, files in seen.items() if rlds_features.is_image(key)}
 
     def text(name: str) -> str:
         return bytes(columns[name][0]).decode()
 
     return RldsEpisode(
-        images={camera: np.stack([decode(bytes(file)) for file in columns[key]]) for camera, key in cameras.items()},
+        images={camera: np.stack([decode(bytes(file)) for file in files]) for camera, files in pictures.items()},
         actions=np.asarray(columns["steps/action"]).reshape(-1, 7),
-        states=np.asarray(columns["steps/observation/state"]).reshape(-1, 8),
+        states=np.asarray(seen["state"]).reshape(-1, 8),
         instruction=text("steps/language_instruction"),
         variant=text("episode_metadata/variant"),
         success=bool(columns["episode_metadata/success"][0]),

@@ -13,7 +13,6 @@ VERSION = "1.0.0"
 STATISTICS = "dataset_statistics.json"
 
 _CLASSES = "tensorflow_datasets.core.features"
-_OBSERVATION = "steps/observation/"
 
 
 def features(cameras: Iterable[str]) -> dict[str, Any]:
@@ -65,14 +64,13 @@ def image_key(camera: str) -> str:
     return "image" if camera == "wrist" else f"image_{camera}"
 
 
-def is_image(column: str) -> bool:
-    """Whether a column of a record holds a camera's pictures."""
-    return column.startswith(f"{_OBSERVATION}image")
+def is_image(key: str) -> bool:
+    """Whether that part of an observation is a camera's picture."""
+    return key.startswith("image")
 
 
-def camera_of(column: str) -> str:
-    """Inverse of `image_key`, of a record's column."""
-    key = column.removeprefix(_OBSERVATION)
+def camera_of(key: str) -> str:
+    """Inverse of `image_key`."""
     return "wrist" if key == "image" else key.removeprefix("image_")
 
 

@@ -38,7 +38,7 @@ def mixed(demonstrations: Sequence[Piece], expert: Sequence[Piece], name: str) -
     outside = [part for piece in demonstrations for part in _outside(piece, name)]
     if not inside:
         known = sorted({segment for piece in expert for segment in segments(piece.entry)})
-        raise DatasetError(f"No episode of the expert has a segment '{name}'; there are {', '.join(known)}.")
+        raise DatasetError(f"The expert's episodes have no segment '{name}'; there are {', '.join(known)}.")
     if not outside:
         raise DatasetError(f"The demonstrations hold nothing beside the segment '{name}'.")
     return outside + inside
@@ -56,5 +56,5 @@ def _outside(piece: Piece, name: str) -> list[Piece]:
 
 
 def _clipped(piece: Piece, first: int, stop: int) -> Piece | None:
-    part = replace(piece, start=max(piece.start, first), stop=min(piece.stop, stop))
-    return part if len(part) > 0 else None
+    first, stop = max(piece.start, first), min(piece.stop, stop)
+    return replace(piece, start=first, stop=stop) if stop > first else None

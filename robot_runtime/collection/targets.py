@@ -24,7 +24,8 @@ class Tally:
         return max(0, self.wanted - self.successes)
 
     def __str__(self) -> str:
-        return f"{self.successes}/{self.wanted} of {self.episodes} tried"
+        rate = f" ({100 * self.successes / self.episodes:.0f} % of {self.episodes})" if self.episodes else ""
+        return f"{self.successes}/{self.wanted}{rate}"
 
 
 @dataclass

@@ -38,6 +38,10 @@ _FRANKA_HAND_DAMPING = 0.21
 
 _TORQUE_LIMITS = np.array(FRANKA_TORQUE_LIMITS_HIGH, dtype=float)
 
+_END_STOP_M = 0.0005
+"""A finger that grasps nothing is pushed no further from here on: pressed on its stop and on the other finger it would
+chatter for ever, and the grasp never end."""
+
 _BLOCKED_DAMPING = 1e6
 """Of a finger joint that is stuck: 140 N moves it by a tenth of a millimetre in a second."""
 
@@ -89,7 +93,10 @@ class CellArm(FrankaMujocoRobot):
             # Constant force; implicit damping makes the speed asked for its terminal velocity.
             damping = self.grasp[0] / self.grasp[1]
         for address, dof in zip(self._finger_qpos_addrs, self._finger_dof_addrs, strict=True):
-            force = -self.grasp[0] if self.grasp is not None else self._hold_finger(qpos.item(address), qvel.item(dof))
+            q, dq = qpos.item(address), qvel.item(dof)
+            force = (
+                self._hold_finger(q, dq) if self.grasp is None else -self.grasp[0] * min(max(q / _END_STOP_M, 0.0), 1.0)
+            )
             self._data.qfrc_applied[dof] = force
             self._model.dof_damping[dof] = _BLOCKED_DAMPING if self.blocked else damping
 

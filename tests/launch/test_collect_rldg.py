@@ -105,7 +105,8 @@ def test_a_camera_that_was_never_calibrated_is_refused(collect: Refused, tmp_pat
 
 
 def test_what_cannot_be_replayed_is_refused(refused: Refused, tmp_path: Path) -> None:
-    assert "Name the episodes' files" in refused("replay_episode.py")
     assert "no whole HDF5 file" in refused("replay_episode.py", tmp_path / "nowhere.h5")
+    episode.write(tmp_path / "other.h5", made_up(variant="redcube"))
+    assert "did you mean 'red_cube'" in refused("replay_episode.py", tmp_path / "other.h5")
     episode.write(tmp_path / "old.h5", made_up(contract_hash="0123456789abcdef"))
     assert LIFT_CUBE.contract_hash()[:12] in refused("replay_episode.py", tmp_path / "old.h5")

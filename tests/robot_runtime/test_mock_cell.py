@@ -125,6 +125,15 @@ def _grasp(arm: Arm, scoring: ScoringClient, seed: int) -> Callable[[float], Non
     return lambda height: arm.move(Pose(np.array([*cube.position[:2], height]), tool), speed_m_s=0.15)
 
 
+@pytest.mark.timeout(60)
+def test_a_grasp_of_nothing_ends_and_the_hand_opens_again(arm: Arm) -> None:
+    assert arm.gripper.move(0.08, 0.1)
+    assert arm.gripper.grasp(0.0, 0.1, 30.0, 0.005, 0.08)
+    assert arm.gripper.state.width < 0.002
+    assert arm.gripper.move(0.08, 0.1)
+    assert arm.gripper.state.width > 0.078
+
+
 def test_a_scripted_grasp_lifts_the_cube_and_the_scoring_channel_says_so(arm: Arm, scoring: ScoringClient) -> None:
     raise_tool = _grasp(arm, scoring, seed=11)
     assert arm.gripper.width == pytest.approx(0.04, abs=1.5e-3)

@@ -13,42 +13,54 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
+from tqdm import tqdm
 
 from robot_runtime.collection.convention import CAMERA_PREFIX
-from robot_runtime.collection.verifying import Seen, compare
+from robot_runtime.collection.verifying import Seen, compare, manifest
 
 
 def seen(dataset: LeRobotDataset, sources: list[str]) -> Iterator[Seen]:
-    """Episodes as LeRobot hands them out, frame by frame, its videos decoded."""
-    count, at = 0, 0
-    while at < len(dataset):
-        frames: list[dict[str, Any]] = []
-        while at < len(dataset) and (not frames or int(dataset.hf_dataset[at]["episode_index"]) == count):
-            frames.append(dataset[at])
-            at += 1
-        cameras = [key for key in frames[0] if key.startswith(CAMERA_PREFIX)]
+    """Episodes as LeRobot hands them out where all their steps are asked for at once, its videos decoded."""
+    first = 0
+    for number, source in enumerate(sources):
+        count, item = int(dataset.meta.episodes[number]["length"]), dataset[first]
         yield Seen(
-            sources[count],
-            actions=np.stack([frame["action"].numpy() for frame in frames]),
-            states=np.stack([frame["observation.state"].numpy() for frame in frames]),
-            images={key.removeprefix(CAMERA_PREFIX): np.stack([_rgb(f[key]) for f in frames]) for key in cameras},
-            instruction=frames[0]["task"],
+            source,
+            actions=item["action"][:count].numpy(),
+            states=item["observation.state"][:count].numpy(),
+            images={key.removeprefix(CAMERA_PREFIX): _rgb(item[key][:count]) for key in dataset.meta.camera_keys},
+            instruction=item["task"],
         )
-        count += 1
+        first += count
 
 
-def _rgb(picture: Any) -> np.ndarray:
-    """LeRobot's pictures are (3, height, width) from 0 to 1. Shape: (height, width, 3) uint8"""
-    return np.asarray((255.0 * picture).round().clip(0, 255).byte().permute(1, 2, 0).numpy())
+def _rgb(pictures: Any) -> np.ndarray:
+    """LeRobot's are (N, 3, height, width) from 0 to 1. Shape: (N, height, width, 3) uint8"""
+    return np.asarray((255.0 * pictures).round().clip(0, 255).byte().permute(0, 2, 3, 1).numpy())
+
+
+def opened(folder: Path, name: str) -> LeRobotDataset:
+    """Each item has its step and the ones after it, as many as the longest episode has."""
+    meta = LeRobotDatasetMetadata(f"local/{name}", root=folder)
+    longest = max(int(meta.episodes[number]["length"]) for number in range(meta.total_episodes))
+    ahead = [k / meta.fps for k in range(longest)]
+    wanted = dict.fromkeys(("action", "observation.state", *meta.camera_keys), ahead)
+    return LeRobotDataset(f"local/{name}", root=folder, delta_timestamps=wanted, video_backend="pyav")
 
 
 def main(folder: Path, sources: list[Path]) -> dict[str, Any]:
     """What the comparison found."""
-    exported = json.loads((folder / "export.json").read_text())
-    dataset = LeRobotDataset(f"local/{exported['name']}", root=folder, video_backend="pyav")
+    exported = manifest(folder)
+    dataset = opened(folder, exported["name"])
     statistics = {name: np.asarray(values).tolist() for name, values in dataset.meta.stats["action"].items()}
-    return compare(folder, sources, seen(dataset, exported["episodes"]), statistics)
+    episodes = tqdm(seen(dataset, exported["episodes"]), desc="LeRobot", total=dataset.num_episodes, unit="episode")
+    found = compare(folder, sources, episodes, statistics)
+    if dataset.num_frames != found["steps"]:
+        found["problems"].append(
+            f"LeRobot counts {dataset.num_frames} steps, the manifest's episodes {found['steps']}."
+        )
+    return found
 
 
 if __name__ == "__main__":

@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
+
+os.environ["SVT_LOG"] = "1"  # else the video encoder tells its settings for every episode
 
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from tqdm import tqdm
@@ -25,7 +28,7 @@ from robot_runtime.collection.convention import (
     exported_actions,
     exported_states,
 )
-from robot_runtime.collection.episode import RATE_HZ, SIDE_PX, read
+from robot_runtime.collection.episode import SIDE_PX, read
 
 
 def features(cameras: list[str]) -> dict[str, Any]:
@@ -39,9 +42,10 @@ def features(cameras: list[str]) -> dict[str, Any]:
 
 def main(job: dict[str, Any]) -> None:
     """Adds one episode after the other."""
-    cameras = list(read(Path(job["episodes"][0])).images)
+    first = read(Path(job["episodes"][0]))
+    cameras, rate_hz = list(first.images), round(first.about.rate_hz)
     dataset = LeRobotDataset.create(
-        f"local/{job['name']}", int(RATE_HZ), features(cameras), root=job["root"], robot_type="panda", use_videos=True
+        f"local/{job['name']}", rate_hz, features(cameras), root=job["root"], robot_type="panda", use_videos=True
     )
     task_is_in_the_frame = "task" not in inspect.signature(dataset.add_frame).parameters  # from LeRobot 0.4 on
     for path in tqdm(job["episodes"], desc="LeRobot", unit="episode", mininterval=2.0):
