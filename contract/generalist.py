@@ -13,10 +13,10 @@ import re
 import shutil
 import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -70,10 +70,16 @@ def words(instruction: str) -> np.ndarray:
     return vector
 
 
-class Generalist:
-    """A trained one, run by onnxruntime."""
+class Session(Protocol):
+    """What runs model.onnx, e.g. an `onnxruntime.InferenceSession`."""
 
-    def __init__(self, card: Card, session: Any) -> None:
+    def run(self, outputs: None, inputs: dict[str, np.ndarray]) -> Sequence[Any]: ...
+
+
+class Generalist:
+    """A trained one: its card, and what runs its network."""
+
+    def __init__(self, card: Card, session: Session) -> None:
         self.card, self._session = card, session
         self._low, self._high = np.array(card.low), np.array(card.high)
 
@@ -112,17 +118,6 @@ class Generalist:
         if pictures.shape[-3:] != (side, side, 3) or pictures.dtype != np.uint8:
             raise MissingPicture(f"Camera '{camera}' gave {pictures.shape}, not {side} x {side} pixels of RGB.")
         return np.ascontiguousarray(pictures)
-
-
-def load(folder: Path | str, threads: int = 1) -> Generalist:
-    """The generalist in `folder`, its files verified. Raises GeneralistUnusable."""
-    folder = Path(folder)
-    card = read_card(folder)
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    return Generalist(card, onnxruntime.InferenceSession(folder / MODEL, options, ["CPUExecutionProvider"]))
 
 
 def read_card(folder: Path) -> Card:

@@ -22,6 +22,7 @@ import torch
 import tyro
 
 import _demonstrations
+import _generalist
 import _sim_episodes
 from contract import generalist
 from contract.tasks import task
@@ -132,7 +133,7 @@ def teacher(folder: Path, episodes: Path, start: Path | None, arguments: Argumen
         fit(_demonstrations.read(episodes), folder, arguments.training, start, provenance=circumstances())
     if not tried.exists():
         spec, painter = task(arguments.task), _sim_episodes.Studio().painter(OBJECT)
-        model, count = generalist.load(folder), arguments.evaluation_episodes
+        model, count = _generalist.load(folder), arguments.evaluation_episodes
         outcome = evaluate(model, spec.name, spec.instruction, OBJECT, painter, count, EVALUATION_SEED, randomise=False)
         interval = wilson_interval(outcome.successes, count)
         write_whole(tried, {"success": outcome.successes / count, "wilson_95": interval, "episodes": count})
@@ -167,7 +168,7 @@ def _guided(config: Config, guide: Path, instruction: str) -> None:
     from sim_training.teachers.generalist import GeneralistTeacher
     from sim_training.train import train as train_policy
 
-    painter, model = _sim_episodes.Studio().painter(OBJECT), generalist.load(guide)
+    painter, model = _sim_episodes.Studio().painter(OBJECT), _generalist.load(guide)
     name = f"small generalist {guide.name}, asked to “{instruction}”"
     train_policy(config, GeneralistTeacher(model, painter, config.spec, instruction, name))
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import tyro
 
+import _generalist
 import _rig
 import _running
 import _terminal
@@ -78,7 +79,7 @@ class Run:
     def go(self, stack: contextlib.ExitStack) -> None:
         """Check everything, then run all trials. Raises one of EXPECTED."""
         arguments = self.arguments
-        spec, cell, model = task(arguments.task), load_cell(arguments.cell), generalist.load(arguments.generalist)
+        spec, cell, model = task(arguments.task), load_cell(arguments.cell), _generalist.load(arguments.generalist)
         instruction = arguments.instruction or spec.instruction
         self._check(model, cell, instruction)
         _terminal.checked("generalist", f"{arguments.generalist.name}, “{instruction}”")

@@ -20,8 +20,8 @@ import tyro
 from scipy import stats
 
 import _demonstrations
+import _generalist
 import _sim_episodes
-from contract import generalist
 from contract.tasks import task
 from robot_runtime.collection import episode as disk
 from robot_runtime.trials import wilson_interval
@@ -98,7 +98,7 @@ def measure(
     training = Training(**{**vars(arguments.training), "seed": seed})
     paths = chosen(arguments.out / "episodes" / source, size, seed)
     figures = fit(_demonstrations.of_files(paths), folder, training, provenance={**circumstances(), "data": source})
-    model = generalist.load(folder)
+    model = _generalist.load(folder)
 
     def outcome(variant: str, count: int) -> Outcome:
         painter = studio.painter(VARIANTS[variant])

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from contract.generalist import WORD_COUNT
 
 _CHANNELS, _WORDS, _SEEN, _HIDDEN = (16, 32, 12), 32, 48, 256
-_STRIDE = 8
-"""Of the features that are looked at: pixels from one to the next."""
+_STRIDE, _LEAK = 8, 0.1
+"""Pixels from one feature that is looked at to the next; slope of what would be cut off, or features die early."""
 _LEAST_STD = 0.05
 """Of a component, in normalised units: below it the likelihood would reward memorising."""
 
@@ -55,18 +55,18 @@ class Eye(nn.Module):
         self.fourth = nn.Conv2d(second, third, 1)
         self.film = nn.Linear(_WORDS, 2 * second)
         cells = math.ceil(side_px / _STRIDE) ** 2
-        self.seen = nn.Linear(third * cells, _SEEN)
+        self.seen, self.norm = nn.Linear(third * cells, _SEEN), nn.LayerNorm(_SEEN)
 
     def forward(self, pictures: Tensor, told: Tensor) -> Tensor:
         """Shapes: (B, 3, H, W) about 0, (B, _WORDS) -> (B, _SEEN)"""
         scale, shift = self.film(told)[:, :, None, None].chunk(2, 1)
         # A third less time where the processor knows bfloat16; pictures have eight bits.
         with torch.autocast(pictures.device.type, torch.bfloat16, enabled=self.training):
-            x = F.relu(self.first(pictures))
-            x = F.relu(self.second(x) * (1 + scale) + shift)
-            x = F.relu(self.fourth(F.relu(self.third(x))))
+            x = F.leaky_relu(self.first(pictures), _LEAK)
+            x = F.leaky_relu(self.second(x) * (1 + scale) + shift, _LEAK)
+            x = F.leaky_relu(self.fourth(F.leaky_relu(self.third(x), _LEAK)), _LEAK)
             x = self.seen(x.flatten(1))
-        return torch.tanh(x.float())
+        return torch.tanh(self.norm(x.float()))
 
 
 class GeneralistNetwork(nn.Module):

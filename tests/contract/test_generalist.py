@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import _generalist
 from contract import generalist
 from contract.generalist import Card, GeneralistUnusable, MissingPicture, UnknownInstruction
 
@@ -67,12 +68,12 @@ def pictures(*shape: int) -> dict[str, np.ndarray]:
 
 
 def test_the_answer_is_physical_and_clipped_and_a_locked_axis_does_not_move(folder: Path) -> None:
-    action = generalist.load(folder).act(pictures(), "lift the cube")
+    action = _generalist.load(folder).act(pictures(), "lift the cube")
     assert np.allclose(action, [0.02, -0.02, 0.01, 0.0, 0.0, 0.1, 1 / (1 + np.exp(2.0))])
 
 
 def test_a_batch_gets_as_many_answers(folder: Path) -> None:
-    assert generalist.load(folder).act(pictures(5), "lift the cube").shape == (5, 7)
+    assert _generalist.load(folder).act(pictures(5), "lift the cube").shape == (5, 7)
 
 
 def test_words_are_what_counts_not_their_case_or_signs() -> None:
@@ -82,13 +83,13 @@ def test_words_are_what_counts_not_their_case_or_signs() -> None:
 
 def test_an_unknown_instruction_is_refused_with_the_nearest(folder: Path) -> None:
     with pytest.raises(UnknownInstruction, match="lift the cube"):
-        generalist.load(folder).act(pictures(), "lift the cub")
+        _generalist.load(folder).act(pictures(), "lift the cub")
 
 
 @pytest.mark.parametrize("images", [{}, {"wrist": np.zeros((4, 4, 3), np.uint8)}, {"wrist": np.zeros((8, 8, 3))}])
 def test_a_missing_or_odd_picture_is_refused(folder: Path, images: dict[str, np.ndarray]) -> None:
     with pytest.raises(MissingPicture, match="wrist"):
-        generalist.load(folder).act(images, "lift the cube")
+        _generalist.load(folder).act(images, "lift the cube")
 
 
 def test_weights_come_back(folder: Path) -> None:
@@ -97,14 +98,14 @@ def test_weights_come_back(folder: Path) -> None:
 
 def test_a_folder_that_is_none_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(GeneralistUnusable, match=r"finetune\.py small"):
-        generalist.load(tmp_path)
+        _generalist.load(tmp_path)
 
 
 @pytest.mark.parametrize("name", [generalist.MODEL, generalist.WEIGHTS])
 def test_a_file_that_was_cut_short_is_refused(folder: Path, name: str) -> None:
     (folder / name).write_bytes((folder / name).read_bytes()[:-1])
     with pytest.raises(GeneralistUnusable, match=name):
-        generalist.load(folder)
+        _generalist.load(folder)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"format": 1, "files": {}, "other": 2}'])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import _demonstrations
+import _generalist
 from contract import generalist
 from robot_runtime.collection import episode as disk
 from robot_runtime.collection import export, folders
@@ -31,7 +32,7 @@ def test_it_learns_from_episodes_that_succeeded_and_says_what_it_is(episodes: Pa
     card = generalist.read_card(tmp_path / "made")
     assert card.instructions == ("lift the cube",)
     assert card.cameras == ("front", "wrist")
-    action = generalist.load(tmp_path / "made").act(
+    action = _generalist.load(tmp_path / "made").act(
         {name: np.zeros((128, 128, 3), np.uint8) for name in card.cameras}, "lift the cube"
     )
     assert action.shape == (7,)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import _generalist
 from contract import generalist
 from sim_training.generalist.train import Demonstration, NothingToLearn, Training, fit
 
@@ -39,7 +40,7 @@ def episodes(count: int, seed: int, instructions: tuple[str, ...] = ("go to the 
 def errors(folder: Path, instruction: str, seed: int = 99) -> tuple[float, float]:
     """Root mean square error of the motion over that of standing still, and how often the gripper is right."""
     (shown,) = episodes(1, seed, (instruction,))
-    answers = generalist.load(folder).act(shown.images, instruction)
+    answers = _generalist.load(folder).act(shown.images, instruction)
     off = np.sqrt(((answers - shown.actions)[:, :2] ** 2).mean() / (shown.actions[:, :2] ** 2).mean())
     return float(off), float(((answers[:, 6] > 0.5) == shown.actions[:, 6]).mean())
 
@@ -52,7 +53,7 @@ def test_it_goes_where_the_picture_says_and_the_words_decide_which_way(tmp_path:
         off, right = errors(tmp_path / "made", instruction)
         assert off < 0.5
         assert right > 0.85
-    assert np.all(generalist.load(tmp_path / "made").act(episodes(1, 1)[0].images, both[0])[:, 2:6] == 0.0)
+    assert np.all(_generalist.load(tmp_path / "made").act(episodes(1, 1)[0].images, both[0])[:, 2:6] == 0.0)
 
 
 def test_going_on_from_an_earlier_one_keeps_its_words_and_its_units(tmp_path: Path) -> None:
