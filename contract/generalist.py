@@ -120,6 +120,31 @@ class Generalist:
         return np.ascontiguousarray(pictures)
 
 
+DWELL_S = 0.6
+"""So long fingers may take to close; meanwhile pictures of them say little about whether they should."""
+
+
+class Gripper:
+    """What to tell the grippers of N arms: a generalist must be sure, and a while must have passed since it last was."""
+
+    def __init__(self, rate_hz: float, count: int = 1) -> None:
+        """All begin open. rate_hz: of the answers."""
+        self._dwell = round(DWELL_S * rate_hz)
+        self.closed = np.zeros(count, bool)
+        self._age = np.full(count, self._dwell)
+
+    def tell(self, chance: np.ndarray, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """The contract's gripper action: 1 opens, -1 closes. chance: that they should be open, (n,) for those rows."""
+        closed, age = self.closed[rows], self._age[rows]
+        turned = np.where(closed, chance > _SURE, chance < 1 - _SURE) & (age >= self._dwell)
+        self.closed[rows] = closed ^ turned
+        self._age[rows] = np.where(turned, 1, age + 1)
+        return np.where(self.closed[rows], -1.0, 1.0)
+
+
+_SURE = 0.75
+
+
 def read_card(folder: Path) -> Card:
     """What is in `folder`, its files verified. Raises GeneralistUnusable."""
     try:

@@ -66,7 +66,7 @@ class Arguments:
     """of the next expert, one run with each teacher for each"""
     reward: str = "simplified"
     """that experts are trained with"""
-    training: tyro.conf.OmitArgPrefixes[Training] = field(default_factory=lambda: Training(steps=1000))
+    training: tyro.conf.OmitArgPrefixes[Training] = field(default_factory=lambda: Training(steps=1500))
     """of the teachers"""
     out: Path = Path("runs/flywheel")
     """folder of all stages"""

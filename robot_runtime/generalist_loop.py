@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from contract.action import command_pose, gripper_closed
-from contract.generalist import Generalist
+from contract.generalist import Generalist, Gripper
 from contract.messages import GripperCommand, RobotState, Setpoint
 from contract.poses import Pose
 from contract.task_spec import TaskSpec
@@ -49,6 +49,7 @@ class GeneralistLoop:
         arm, spec, statistics = self._arm, self._spec, LoopStatistics()
         state = arm.latest()
         command, due, closed = state.pose_base_tcp, state.stamp, False
+        gripper = Gripper(self._model.card.rate_hz)
         for index in range(steps * self._ticks):
             if stop_asked():
                 raise OperatorStopped("Stopped by the operator.")
@@ -57,7 +58,7 @@ class GeneralistLoop:
             statistics.lateness_s.append(state.stamp - due)
             if index % self._ticks == 0:
                 answer = self._model.act(self._see(), self._instruction)
-            action = self._normalised(answer)
+                action = self._normalised(answer, gripper.tell(answer[6:]))
             wanted = command_pose(spec, action, command, state.pose_base_tcp)
             command = self._send(arm.latest(), index + 1, wanted, statistics)
             told = bool(gripper_closed(spec, action, np.bool_(closed)))
@@ -70,9 +71,9 @@ class GeneralistLoop:
             due = max(due + spec.period_s, state.stamp + 0.5 * spec.period_s)
         return statistics
 
-    def _normalised(self, answer: np.ndarray) -> np.ndarray:
-        """One tick's share of an answer. Shape: (7,) -> (7,)"""
-        return np.clip(np.append(answer[:6] / self._scale / self._ticks, 2 * answer[6] - 1), -1.0, 1.0)
+    def _normalised(self, answer: np.ndarray, grip: np.ndarray) -> np.ndarray:
+        """One tick's share of an answer. Shapes: (7,), (1,) -> (7,)"""
+        return np.clip(np.append(answer[:6] / self._scale / self._ticks, grip), -1.0, 1.0)
 
     def _send(self, state: RobotState, sequence: int, wanted: Pose, statistics: LoopStatistics) -> Pose:
         """What is commanded in truth. Thinking took time, so the setpoint counts from now."""

@@ -45,9 +45,9 @@ class Arguments:
     """Episodes to learn from."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of which episodes, of first weights and of the order they are seen in."""
-    episodes: int = 48
+    episodes: int = 32
     """Evaluated of each cell with objects that were seen, and as many with one that was not."""
-    training: tyro.conf.OmitArgPrefixes[Training] = field(default_factory=lambda: Training(steps=1000))
+    training: tyro.conf.OmitArgPrefixes[Training] = field(default_factory=Training)
     """How long and how; its seed is the cell's."""
     out: Path = Path("runs/generalist")
     """Folder of episodes, generalists and finished cells."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from contract.generalist import Generalist
+from contract.generalist import Generalist, Gripper
 from contract.poses import Pose
 from contract.task_spec import TaskSpec
 from sim_training.pictures import Painter, Shown
@@ -30,10 +30,10 @@ def shown_in(task: Any, row: int) -> Shown:
     return Shown(task.controller.qpos[row].double().cpu().numpy(), tool, thing, (x, y, z))
 
 
-def as_actions(spec: TaskSpec, deltas: Tensor, ticks: int) -> Tensor:
-    """Each of the ticks' equal parts of physical motions as a normalised action. Shape: (n, 7), gripper 1 open"""
+def as_motions(spec: TaskSpec, deltas: Tensor, ticks: int) -> Tensor:
+    """Each of the ticks' equal parts of physical motions as a normalised one. Shape: (n, 6)"""
     scale = torch.tensor([spec.translation_scale_m] * 3 + [s or torch.inf for s in spec.rotation_scale_rad])
-    return torch.cat([deltas[:, :6] / scale / ticks, 2 * deltas[:, 6:] - 1], -1).clip(-1.0, 1.0)
+    return (deltas / scale / ticks).clip(-1.0, 1.0)
 
 
 class Driver:
@@ -47,9 +47,14 @@ class Driver:
 
     def __call__(self, task: Any, observation: Tensor, running: Tensor) -> Tensor:
         """Normalised actions; episodes that are over are not looked at and stay. Shape: (N, 7)"""
-        if int(task._elapsed_steps.max()) % self._ticks == 0:
+        tick = int(task._elapsed_steps.max())
+        if tick == 0:
+            self._gripper = Gripper(self._model.card.rate_hz, len(running))
+        if tick % self._ticks == 0:
             rows = running.nonzero()[:, 0]
             answer = self._model.act(pictures_of(task, self._painter, rows), self._instruction)
+            grip = self._gripper.tell(answer[:, 6], rows.numpy())
             self._action = torch.zeros(len(running), 7)
-            self._action[rows] = as_actions(self._spec, torch.from_numpy(answer).float(), self._ticks)
+            self._action[rows, :6] = as_motions(self._spec, torch.from_numpy(answer[:, :6]).float(), self._ticks)
+            self._action[rows, 6] = torch.from_numpy(grip).float()
         return self._action

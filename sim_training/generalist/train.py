@@ -43,7 +43,7 @@ class Demonstration:
 class Training:
     """Settings. shift_px: pictures are shifted by up to so much; brightness, tint: changed by up to these shares."""
 
-    steps: int = 2000
+    steps: int = 2500
     batch: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4

@@ -72,9 +72,11 @@ def test_the_next_answer_begins_where_the_bridge_let_the_arm_go() -> None:
 def test_the_gripper_is_told_only_what_is_new_and_sure() -> None:
     arm = IdealArm()
     still = [0.0] * 6
-    unsure = [*still, 0.5]  # a chance of 0.6: between the contract's thresholds
-    loop(arm, Answering([*still, 9.0], unsure, [*still, -9.0], unsure, [*still, 9.0], unsure)).run(6, on_and_on)
-    assert arm.grips == [True, False]
+    unsure, shut, wide = [*still, 0.5], [*still, -9.0], [*still, 9.0]
+    loop(arm, Answering(wide, unsure, shut, unsure, unsure, wide)).run(6, on_and_on)
+    assert arm.grips == [True]  # 0.3 s later fingers are still under way
+    loop(arm, Answering(shut, *[unsure] * 5, wide, unsure)).run(8, on_and_on)
+    assert arm.grips == [True, True, False]
 
 
 def test_it_ends_when_told_that_it_is_done_or_to_stop() -> None:
