@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from robot_runtime.bridge_client import BridgeClient, BridgeFaulted, BridgeLost,
 from robot_runtime.cell import Cell, CellError
 from robot_runtime.cell_cameras import AnyCamera
 from robot_runtime.collection.actions import row_of
-from robot_runtime.loop import NotAtStart, Tick
+from robot_runtime.loop import NotAtStart, OperatorStopped, Tick
 from robot_runtime.mock_cell.cell_process import MockCell, MockCellAddresses, MockCellFailed, PortInUse
 from robot_runtime.mock_cell.scoring import ScoringClient, ScoringUnreachable
 from robot_runtime.policy import Actor
@@ -193,3 +194,27 @@ class LiveLine:
             f"  {self._name}  {doing:<8} {tick.index / 20:4.1f} s  {tick.seen.name} {age_ms:3.0f} ms old"
             f"  {speed:.2f} m/s  clipped {self._clipped}"
         )
+
+
+def run_to_the_end(
+    name: str,
+    go: Callable[[contextlib.ExitStack], None],
+    conclude: Callable[[str | None], int],
+    expected: tuple[type[Exception], ...],
+    when_stopped: str = "Stopped; the arm is at rest.",
+) -> int:
+    """Exit code of a program: `go` until it is over, stopped (130) or in trouble, then `conclude` with the reason."""
+    _running.Interrupts()
+    stopped = False
+    problem: str | None = None
+    try:
+        with contextlib.ExitStack() as stack:
+            go(stack)
+    except (KeyboardInterrupt, OperatorStopped) as stop:
+        stopped, problem = True, str(stop) or when_stopped
+    except expected as error:
+        problem = str(error)
+    code = conclude(problem)
+    if problem is not None:
+        print(f"{_terminal.paint(f'{name}:', _terminal.RED)} {problem}", file=sys.stderr)
+    return 130 if stopped else code
