@@ -125,7 +125,7 @@ DWELL_S = 0.6
 
 
 class Gripper:
-    """What to tell the grippers of N arms: a generalist must be sure, and a while must have passed since it last was."""
+    """What to tell the grippers of N arms: who changes its mind must be sure, and a while after it last did."""
 
     def __init__(self, rate_hz: float, count: int = 1) -> None:
         """All begin open. rate_hz: of the answers."""
