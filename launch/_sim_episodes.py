@@ -140,8 +140,11 @@ def collect(
     seed: int,
     policy: Path | None = None,
     randomise: bool = True,
+    batch: int = 32,
 ) -> None:
     """Successful episodes, in equal parts of every variant; those that are there already stay.
+
+    batch: tried at a time; another one gives other episodes.
 
     Raises OtherEpisodes, ArtifactError, NeverSucceeds, NoVulkanDevice, EpisodeBroken, OSError.
     """
@@ -159,9 +162,7 @@ def collect(
                 continue
             first = seed * 1_000_000 + index * 100_000
             act, _, factor = driver(source, spec, policy, first)
-            tracks = rollouts.successes(
-                spec.name, variant, act, share, first, horizon_factor=factor, randomise=randomise
-            )
+            tracks = rollouts.successes(spec.name, variant, act, share, first, batch, factor, randomise)
             for number, track in zip(numbers, tracks, strict=True):
                 if disk.name_of(number) not in there:
                     made = episode(track, studio.painter(variant), spec, variant, source, name)

@@ -141,7 +141,9 @@ def _record(task_env: Any, tcp_before: Pose) -> dict[str, np.ndarray]:
 
 
 def _rows(pose: Pose) -> Tensor:
-    return torch.cat([pose.position, pose.quaternion], -1)
+    """In doubles, with quaternions that are unit to them. Shape: (N, 7)"""
+    quaternion = pose.quaternion.double()
+    return torch.cat([pose.position.double(), quaternion / quaternion.norm(dim=-1, keepdim=True)], -1)
 
 
 def _track(

@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _collect(folder: Path, count: int) -> None:
     variants = [VARIANTS["red_cube"], VARIANTS["magenta_cube"]]
-    _sim_episodes.collect(folder, LIFT_CUBE, "rl", variants, count, 0)
+    _sim_episodes.collect(folder, LIFT_CUBE, "rl", variants, count, 0, batch=4)
 
 
 def test_as_many_successes_as_were_asked_for_in_equal_parts(folder: Path) -> None:
