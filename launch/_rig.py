@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ from perception.realsense import RealSenseCamera, open_camera
 from robot_runtime.bridge_client import BridgeClient, BridgeFaulted, BridgeLost, BridgeRefused
 from robot_runtime.cell import Cell, CellError
 from robot_runtime.cell_cameras import AnyCamera
-from robot_runtime.loop import NotAtStart, Tick
+from robot_runtime.collection.actions import row_of
+from robot_runtime.loop import NotAtStart, OperatorStopped, Tick
 from robot_runtime.mock_cell.cell_process import MockCell, MockCellAddresses, MockCellFailed, PortInUse
 from robot_runtime.mock_cell.scoring import ScoringClient, ScoringUnreachable
 from robot_runtime.policy import Actor
@@ -147,13 +149,15 @@ def open_eye(eye: AnyCamera, record_to: Path | None = None, name: str = "camera"
 
 
 def open_judge(stack: contextlib.ExitStack, cell: Cell, spec: TaskSpec, extras: MockExtras) -> _judges.Judge:
-    """Starts what a mock cell needs; a lab cell needs an operator."""
+    """Starts what a mock cell needs, its wrist camera where the cell file says; a lab cell needs an operator."""
     if cell.mock is None:
         return _judges.Operator(spec, extras.puts_down)
     addresses = MockCellAddresses.of_cell(cell)
     mock = stack.enter_context(MockCell(addresses, cell.mock.seed, extras.video, cell.camera.serial))
     _terminal.checked("mock cell", f"robot {addresses.robot}, camera {addresses.frames}")
     scoring = stack.enter_context(ScoringClient(addresses.scoring))
+    if (wrist := cell.wrist_camera) is not None and wrist.T_tcp_camera is not None:
+        scoring.disturb("place_camera", pose=row_of(Pose.from_matrix(wrist.T_tcp_camera_matrix)).tolist(), wrist=True)
     return _judges.GroundTruth(mock, scoring, extras.randomise_visuals, extras.pushes)
 
 
@@ -190,3 +194,27 @@ class LiveLine:
             f"  {self._name}  {doing:<8} {tick.index / 20:4.1f} s  {tick.seen.name} {age_ms:3.0f} ms old"
             f"  {speed:.2f} m/s  clipped {self._clipped}"
         )
+
+
+def run_to_the_end(
+    name: str,
+    go: Callable[[contextlib.ExitStack], None],
+    conclude: Callable[[str | None], int],
+    expected: tuple[type[Exception], ...],
+    when_stopped: str = "Stopped; the arm is at rest.",
+) -> int:
+    """Exit code of a program: `go` until it is over, stopped (130) or in trouble, then `conclude` with the reason."""
+    _running.Interrupts()
+    stopped = False
+    problem: str | None = None
+    try:
+        with contextlib.ExitStack() as stack:
+            go(stack)
+    except (KeyboardInterrupt, OperatorStopped) as stop:
+        stopped, problem = True, str(stop) or when_stopped
+    except expected as error:
+        problem = str(error)
+    code = conclude(problem)
+    if problem is not None:
+        print(f"{_terminal.paint(f'{name}:', _terminal.RED)} {problem}", file=sys.stderr)
+    return 130 if stopped else code

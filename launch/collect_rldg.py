@@ -21,7 +21,6 @@ import tyro
 
 import _collecting
 import _rig
-import _running
 import _terminal
 from _rig import WrongArgument
 from contract.tasks import task
@@ -30,7 +29,6 @@ from robot_runtime.cell_cameras import calibration_name
 from robot_runtime.collection.episode import EpisodeBroken
 from robot_runtime.collection.folder import DiskFull, Folder, FolderBusy, Kind, OtherEpisodes, alone_in
 from robot_runtime.collection.targets import Targets
-from robot_runtime.loop import OperatorStopped
 from robot_runtime.mock_cell.variants import UNSEEN, VARIANTS, UnknownVariant, variant
 
 STAY_AT_A_LAB = 5
@@ -175,22 +173,14 @@ def conclude(run: Run, ended_early: str | None) -> int:
 
 def main() -> int:
     """Exit code."""
-    arguments = tyro.cli(Arguments, description=__doc__)
-    _running.Interrupts()
-    run = Run(arguments)
-    stopped = False
-    problem: str | None = None
-    try:
-        with contextlib.ExitStack() as stack:
-            run.go(stack)
-    except (KeyboardInterrupt, OperatorStopped) as stop:
-        stopped, problem = True, str(stop) or "Stopped; the arm is at rest. The same command goes on from here."
-    except EXPECTED as error:
-        problem = str(error)
-    code = conclude(run, problem)
-    if problem is not None:
-        print(f"{_terminal.paint('collect_rldg:', _terminal.RED)} {problem}", file=sys.stderr)
-    return 130 if stopped else code
+    run = Run(tyro.cli(Arguments, description=__doc__))
+    return _rig.run_to_the_end(
+        "collect_rldg",
+        run.go,
+        lambda problem: conclude(run, problem),
+        EXPECTED,
+        "Stopped; the arm is at rest. The same command goes on from here.",
+    )
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from contract import artifact
 from contract.tasks import UnknownTask, task
 from robot_runtime.collection import card, catalogue, checking, export, mixing, relabelling, segments
 from robot_runtime.collection.convention import Frame
-from robot_runtime.collection.episode import EpisodeBroken, write
+from robot_runtime.collection.episode import EpisodeBroken, name_of, write
 from robot_runtime.collection.folders import (
     DatasetError,
     Entry,
@@ -165,9 +165,10 @@ class Relabel:
         actor = artifact.load(self.policy, spec)
         commit = actor.card["provenance"].get("commit", "unknown")
         with new_folder(self.out) as staging:
-            for piece in tqdm(mixing.whole(found), desc="relabel", unit="episode", mininterval=2.0):
+            pieces = tqdm(mixing.whole(found), desc="relabel", unit="episode", mininterval=2.0)
+            for number, piece in enumerate(pieces):
                 episode = relabelling.relabelled(mixing.taken(piece), spec, actor, f"{self.policy.name} ({commit})")
-                write(staging / piece.entry.path.name, episode)
+                write(staging / name_of(number), episode)
             card.write(staging, self.out.name, entries([staging]), {"actions": f"of {self.policy.name} ({commit})"})
         agreements = [relabelling.agreement(entry.steps) for entry in entries([self.out])]
         return {"episodes": len(found), "cosine_to_the_person": sum(agreements) / len(agreements)}

@@ -30,7 +30,7 @@ from robot_runtime.bridge_client import BridgeClient, BridgeFaulted, BridgeLost,
 from robot_runtime.cell import Cell, load_cell
 from robot_runtime.collection.episode import square
 from robot_runtime.generalist_loop import GeneralistLoop, Step
-from robot_runtime.loop import LoopStatistics, OperatorStopped
+from robot_runtime.loop import LoopStatistics
 from robot_runtime.mock_cell.variants import UnknownVariant, variant
 from robot_runtime.trials import Trial, go_to_start, summary
 
@@ -172,25 +172,19 @@ class Run:
         }
 
 
+def conclude(run: Run, ended_early: str | None) -> int:
+    """Print and write the figures; the exit code they mean."""
+    if run.trials:
+        figures = run.report(ended_early)
+        _rig.write_report(run.arguments.report, figures)
+        print(json.dumps({name: value for name, value in figures.items() if name != "per_trial"}, indent=1))
+    return 0 if ended_early is None else 1
+
+
 def main() -> int:
     """Exit code."""
-    arguments = tyro.cli(Arguments, description=__doc__)
-    _running.Interrupts()
-    run, problem, code = Run(arguments), None, 0
-    try:
-        with contextlib.ExitStack() as stack:
-            run.go(stack)
-    except (KeyboardInterrupt, OperatorStopped) as stop:
-        problem, code = str(stop) or "Stopped; the arm is at rest.", 130
-    except EXPECTED as error:
-        problem, code = str(error), 1
-    if run.trials:
-        figures = run.report(problem)
-        _rig.write_report(arguments.report, figures)
-        print(json.dumps({name: value for name, value in figures.items() if name != "per_trial"}, indent=1))
-    if problem is not None:
-        print(f"{_terminal.paint('run_generalist:', _terminal.RED)} {problem}", file=sys.stderr)
-    return code
+    run = Run(tyro.cli(Arguments, description=__doc__))
+    return _rig.run_to_the_end("run_generalist", run.go, lambda problem: conclude(run, problem), EXPECTED)
 
 
 if __name__ == "__main__":

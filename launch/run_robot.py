@@ -21,14 +21,13 @@ import tyro
 
 import _judges
 import _rig
-import _running
 import _terminal
 from _rig import BLIND_TRIALS, SEEDS_PER_RUN, LiveLine, WrongArgument
 from _true_poses import TruePoses
 from contract.tasks import task
 from perception.estimator import Estimator
 from robot_runtime.cell import Cell, load_cell
-from robot_runtime.loop import ObjectSource, OperatorStopped, Tick
+from robot_runtime.loop import ObjectSource, Tick
 from robot_runtime.mock_cell.scoring import ScoringClient
 from robot_runtime.trials import NothingInSight, Trial, TrialRunner, summary
 from robot_runtime.wire import Counters
@@ -197,22 +196,8 @@ def conclude(run: Run, ended_early: str | None) -> int:
 
 def main() -> int:
     """Exit code."""
-    arguments = tyro.cli(Arguments, description=__doc__)
-    _running.Interrupts()
-    run = Run(arguments)
-    stopped = False
-    problem: str | None = None
-    try:
-        with contextlib.ExitStack() as stack:
-            run.go(stack)
-    except (KeyboardInterrupt, OperatorStopped) as stop:
-        stopped, problem = True, str(stop) or "Stopped; the arm is at rest."
-    except EXPECTED as error:
-        problem = str(error)
-    code = conclude(run, problem)
-    if problem is not None:
-        print(f"{_terminal.paint('run_robot:', _terminal.RED)} {problem}", file=sys.stderr)
-    return 130 if stopped else code
+    run = Run(tyro.cli(Arguments, description=__doc__))
+    return _rig.run_to_the_end("run_robot", run.go, lambda problem: conclude(run, problem), EXPECTED)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ import tyro
 
 import _collecting
 import _rig
-import _running
 import _terminal
 from _rig import WrongArgument
 from contract.task_spec import TaskSpec
@@ -33,7 +32,7 @@ from robot_runtime.cell_cameras import calibration_name
 from robot_runtime.collection.episode import Episode, EpisodeBroken
 from robot_runtime.collection.folder import DiskFull, Folder, FolderBusy, Kind, OtherEpisodes, alone_in
 from robot_runtime.collection.targets import Tally, Targets
-from robot_runtime.loop import OperatorStopped, Tick
+from robot_runtime.loop import Tick
 from robot_runtime.mock_cell.variants import NOMINAL, UnknownVariant, variant
 from robot_runtime.policy import Actor
 from robot_runtime.teleoperation.clumsy import ClumsyHand
@@ -240,22 +239,14 @@ def conclude(run: Run, ended_early: str | None) -> int:
 
 def main() -> int:
     """Exit code."""
-    arguments = tyro.cli(Arguments, description=__doc__)
-    _running.Interrupts()
-    run = Run(arguments)
-    stopped = False
-    problem: str | None = None
-    try:
-        with contextlib.ExitStack() as stack:
-            run.go(stack)
-    except (KeyboardInterrupt, OperatorStopped) as stop:
-        stopped, problem = True, str(stop) or "Stopped; the arm is at rest. The same command goes on from here."
-    except EXPECTED as error:
-        problem = str(error)
-    code = conclude(run, problem)
-    if problem is not None:
-        print(f"{_terminal.paint('teleoperate:', _terminal.RED)} {problem}", file=sys.stderr)
-    return 130 if stopped else code
+    run = Run(tyro.cli(Arguments, description=__doc__))
+    return _rig.run_to_the_end(
+        "teleoperate",
+        run.go,
+        lambda problem: conclude(run, problem),
+        EXPECTED,
+        "Stopped; the arm is at rest. The same command goes on from here.",
+    )
 
 
 if __name__ == "__main__":

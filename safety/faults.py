@@ -45,7 +45,9 @@ FAULTS: dict[str, FaultKind] = {
     "commander_lost": FaultKind("The commander went silent while the arm was armed or driving home.", "bridge", 3.5),
     "overspeed": FaultKind("The tool moves at twice the speed allowed.", "bridge", 0.05),
     "left_workspace": FaultKind("The tool was pushed or swung out of the workspace.", "bridge", 0.05),
-    "contact_force": FaultKind("The tool is pressed harder than `limits.hard_force_n`.", "bridge", 0.05),
+    "contact_force": FaultKind(
+        "The tool is pressed above `limits.hard_force_n` for longer than 15 ms.", "bridge", 0.05
+    ),
     "object_lost": FaultKind("What the fingers held is gone, and nobody told them to open.", "bridge", 0.3),
     "gripper_silent": FaultKind("The gripper has told no width for a second.", "bridge", 1.2),
     "home_not_reached": FaultKind("A drive to a joint pose ended elsewhere.", "arm", 0.1),

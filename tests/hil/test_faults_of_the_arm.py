@@ -280,11 +280,9 @@ def pushed(stage: Stage, matrix: Matrix, from_y: float, force_n: float, name: st
     for _ in range(matrix.repeats):
         with BridgeClient(stage.cell, name="the test") as client:
             lease(client)
-            stage.ready(client)
-            move = Mover(client)
-            move(towards(np.array(LIFT_CUBE.start_position_m) + [0.0, from_y, 0.0]), 40)
+            stage.follow(client, towards(np.array(LIFT_CUBE.start_position_m) + [0.0, from_y, 0.0]), 40)
             begun = stage.scoring.disturb("push", force_n=[0.0, force_n, 0.0], seconds=0.6)
-            move(stay, 14)
+            follow(client, stay, 14, first=41)
             cause = stage.seconds_until(too_much, begun) + begun
             reactions.append(stage.seconds_until_fault(name, cause - 1e-3))
             stage.scoring.calm()

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
+from contract.poses import Pose
 from contract.tasks import LIFT_CUBE
-from robot_runtime.cell import CELLS_FOLDER
+from robot_runtime.cell import CELLS_FOLDER, load_cell
 from robot_runtime.collection import episode
 from robot_runtime.collection.folder import alone_in
+from robot_runtime.mock_cell import scene
 from tests.robot_runtime.collection.made_up import episode as made_up
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -102,6 +106,19 @@ def test_a_camera_that_was_never_calibrated_is_refused(collect: Refused, tmp_pat
     del plain["T_tcp_camera"]
     wrist = plain | {"calibration": "wrist.yaml"}
     assert "wrist.yaml: make it with launch/calibrate.py" in collect("--cell", cell_file(tmp_path, wrist_camera=wrist))
+
+
+def test_the_rldg_mock_cell_differs_in_its_wrist_camera_alone_which_sees_between_the_fingers() -> None:
+    plain, rldg = load_cell("mock"), load_cell("mock_rldg")
+    assert dataclasses.replace(rldg, name="mock", wrist_camera=plain.wrist_camera) == plain
+    lens, side = scene.intrinsics(scene.CAMERA_WIDTH, scene.CAMERA_HEIGHT), scene.CAMERA_HEIGHT
+    seen = []
+    for cell in (plain, rldg):
+        assert cell.wrist_camera is not None
+        x, y, z = Pose.from_matrix(cell.wrist_camera.T_tcp_camera_matrix).inverse().apply(np.zeros(3))
+        off_px = np.array([lens.fx * x / z, lens.fy * y / z])
+        seen.append(bool((np.abs(off_px) < side / 2 - 10).all()))
+    assert seen == [False, True]
 
 
 def test_what_cannot_be_replayed_is_refused(refused: Refused, tmp_path: Path) -> None:

@@ -87,11 +87,13 @@ def test_from_recordings_to_an_export_and_its_figures(here: Callable[..., int | 
 def test_demonstrations_relabelled_by_the_shipped_policy_are_a_dataset(
     here: Callable[..., int | str], tmp_path: Path
 ) -> None:
-    source, out, report = folder_of(tmp_path / "people", ["red", "red"]), tmp_path / "out", tmp_path / "report.json"
+    source, more = folder_of(tmp_path / "people", ["red", "red"]), folder_of(tmp_path / "more")
+    out, report = tmp_path / "out", tmp_path / "report.json"
     policy = ROOT / "policies" / "lift_cube"
-    assert here("relabel", source, "--policy", policy, "--out", out, "--report", report) == 0
+    assert here("relabel", source, more, "--policy", policy, "--out", out, "--report", report) == 0
     assert -1.0 <= json.loads(report.read_text())["cosine_to_the_person"] <= 1.0
     assert here("check", out) == 0
+    assert len(files(out)) == 3, "files of one name in two folders are two episodes"
     assert here("export", out, "--out", tmp_path / "lift") == 0
 
 

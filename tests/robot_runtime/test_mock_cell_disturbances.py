@@ -12,6 +12,7 @@ import franky
 import numpy as np
 import pytest
 
+from contract.poses import yaw_of
 from robot_runtime.mock_cell.cell_process import MockCell, MockCellAddresses
 from robot_runtime.mock_cell.scoring import ScoringClient
 
@@ -53,6 +54,7 @@ def test_an_unknown_disturbance_or_value_is_refused_with_the_nearest_name(scorin
         ("delay", {"seconds": -1.0}, "between 0 and 10"),
         ("delay", {"seconds": "long"}, "must be a number"),
         ("reflex", {"error": "joint_reflexes"}, "did you mean 'joint_reflex'"),
+        ("variant", {"kind": "red_cubes"}, "did you mean 'red_cube'"),
         ("camera", {"kind": "unpluged"}, "did you mean 'unplugged'"),
         ("place_camera", {"pose": [1.0, 0.0, 0.5]}, "seven numbers"),
         ("place_camera", {"pose": [1.0, 0.0, 0.5, 1.0, 1.0, 0.0, 0.0]}, "unit length"),
@@ -226,6 +228,21 @@ def test_the_cube_can_be_moved_and_taken_away(scoring: ScoringClient) -> None:
     away = scoring.truth()
     assert abs(away.pose_base_object.position[1]) == pytest.approx(0.30, abs=0.01)
     assert away.height_above_rest_m == pytest.approx(0.0, abs=2e-3)
+
+
+def test_another_cube_lies_where_it_is_put_and_a_trial_may_begin_there(scoring: ScoringClient) -> None:
+    try:
+        for kind, edge_m in (("magenta_cube", 0.042), ("orange_cube", 0.038)):
+            scoring.disturb("variant", kind=kind)
+            scoring.disturb("place_object", x=0.6, y=-0.1, yaw_rad=0.5)
+            began = scoring.begin()
+            np.testing.assert_allclose(began.pose_base_object.position, [0.6, -0.1, edge_m / 2], atol=1e-3)
+            assert float(yaw_of(began.pose_base_object.quaternion)) == pytest.approx(0.5, abs=0.01)
+            assert began.height_above_rest_m == pytest.approx(0.0, abs=5e-4)
+            assert not began.success
+            assert began.reset_stamp == pytest.approx(began.stamp)
+    finally:
+        scoring.disturb("variant")
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ def test_bodies_differ_from_seed_to_seed_and_only_then() -> None:
 
 
 def test_the_lift_cube_contract_is_the_one_that_policies_were_shipped_with() -> None:
-    assert LIFT_CUBE.contract_hash() == "73a165fb25fb74870bb7a6c81cda3d2b9c07093a477d0c5b21b7a3bf92ee580a"
+    assert LIFT_CUBE.contract_hash() == "ab8825de2ecbc70bd096c0d89cbd0f72c5c53332bb66c54a9fad3d2b390c976c"
     assert "goal_tolerance_m" not in LIFT_CUBE.as_dict()
 
 
