@@ -23,6 +23,7 @@ import tyro
 
 import _demonstrations
 import _generalist
+import _running
 import _sim_episodes
 from contract import generalist
 from contract.tasks import task
@@ -61,7 +62,7 @@ class Arguments:
     evaluation_episodes: int = 64
     """of each teacher"""
     expert_steps: int = 600_000
-    """environment steps at most of the first expert, which gets all help: dense rewards, episodes that begin further on"""
+    """environment steps at most of the first expert, which has all help: dense rewards, starts further on"""
     next_steps: int = 500_000
     """of the next one"""
     seeds: tuple[int, ...] = (0,)
@@ -171,6 +172,7 @@ def _guided(config: Config, guide: Path, instruction: str) -> None:
     from sim_training.teachers.generalist import GeneralistTeacher
     from sim_training.train import train as train_policy
 
+    _running.end_with_parent()
     painter, model = _sim_episodes.Studio().painter(OBJECT), _generalist.load(guide)
     name = f"small generalist {guide.name}, asked to “{instruction}”"
     train_policy(config, GeneralistTeacher(model, painter, config.spec, instruction, name))
