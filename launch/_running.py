@@ -20,7 +20,7 @@ from robot_runtime.locks import Taken, exclusive
 
 BRIDGE_START_S = 60.0
 BRIDGE_STOP_S = 8.0
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _LIBC = 1, ctypes.CDLL(None)
 _REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -30,6 +30,11 @@ class CellBusy(RuntimeError):
 
 class BridgeDidNotStart(RuntimeError):
     """The bridge could not start; the sentence is its own."""
+
+
+def end_with_parent() -> None:
+    """To be called in a started process: it is asked to stop when the one that started it ends, however that ends."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextlib.contextmanager
@@ -78,11 +83,6 @@ def listens(host: str, port: int) -> bool:
 
 
 def _start_bridge(cell_argument: str) -> subprocess.Popen[str]:
-    libc = ctypes.CDLL(None)
-
-    def end_with_parent() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
     path = os.pathsep.join(filter(None, [str(_REPOSITORY), os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
         [sys.executable, "-m", "robot_runtime.bridge_server", "--cell", cell_argument],

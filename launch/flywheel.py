@@ -14,7 +14,7 @@ import multiprocessing
 import os
 import shlex
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import tyro
 
 import _demonstrations
 import _generalist
+import _running
 import _sim_episodes
 from contract import generalist
 from contract.tasks import task
@@ -37,6 +38,8 @@ from sim_training.settings import Config, complete_checkpoints
 OBJECT = VARIANTS["red_cube"]
 """Nothing varies but places, as in VLAJS's and RPD's comparisons."""
 EVALUATION_SEED = 800_000_000
+UNAIDED = Config(randomise=False, near_starts=0.0, num_envs=64, log_std_end=-2.5)
+"""As in `bench.py sample_efficiency`: nothing varies but places, every episode begins at its beginning."""
 WORDS = {"before": "the old teacher", "after": "the new teacher"}
 
 
@@ -52,21 +55,21 @@ class Arguments:
     """what the teacher is shown, and the first expert learns"""
     next_task: str = "pick_cube"
     """what the next expert learns, with the old teacher and with the new one"""
-    demonstrations: int = 10
+    demonstrations: int = 25
     """human-like ones (synthetic) that the old teacher is made of"""
     episodes: int = 100
     """of the first expert, that the new teacher is made of"""
     evaluation_episodes: int = 64
     """of each teacher"""
-    expert_steps: int = 300_000
-    """environment steps at most of the first expert"""
+    expert_steps: int = 600_000
+    """environment steps at most of the first expert, which has all help: dense rewards, starts further on"""
     next_steps: int = 500_000
     """of the next one"""
     seeds: tuple[int, ...] = (0,)
     """of the next expert, one run with each teacher for each"""
     reward: str = "simplified"
-    """that experts are trained with"""
-    training: tyro.conf.OmitArgPrefixes[Training] = field(default_factory=lambda: Training(steps=1500))
+    """that the next expert is trained with; it has the teacher's help and no other"""
+    training: tyro.conf.OmitArgPrefixes[Training] = field(default_factory=Training)
     """of the teachers"""
     out: Path = Path("runs/flywheel")
     """folder of all stages"""
@@ -86,7 +89,8 @@ def main(arguments: Arguments) -> dict[str, Any]:
     before = teacher(out / "teacher_before", poor, None, arguments)
     say(f"    succeeds in {before['success']:.0%}")
     say("3/6 an expert, guided by it")
-    expert = train(out / "expert", arguments.task, 0, arguments.expert_steps, out / "teacher_before", arguments)
+    helped = Config(task=arguments.task, total_steps=arguments.expert_steps)
+    expert = train(out / "expert", helped, out / "teacher_before")
     say(f"4/6 {arguments.episodes} episodes of the expert")
     good = out / "episodes"
     policy = out / "expert" / "policy"
@@ -99,7 +103,8 @@ def main(arguments: Arguments) -> dict[str, Any]:
         for which, made in curves.items():
             say(f"6/6 the next task's expert, guided by {WORDS[which]}, seed {seed}")
             folder, guide = out / f"next_{which}" / f"seed{seed}", out / f"teacher_{which}"
-            made.append(train(folder, arguments.next_task, seed, arguments.next_steps, guide, arguments))
+            unaided = replace(UNAIDED, task=arguments.next_task, reward=arguments.reward, seed=seed)
+            made.append(train(folder, replace(unaided, total_steps=arguments.next_steps), guide))
     return report(arguments, before, after, expert, curves)
 
 
@@ -141,14 +146,13 @@ def teacher(folder: Path, episodes: Path, start: Path | None, arguments: Argumen
     return figures
 
 
-def train(folder: Path, task_name: str, seed: int, steps: int, guide: Path, arguments: Arguments) -> Curve:
+def train(folder: Path, config: Config, guide: Path) -> Curve:
     """An expert by VLAJS, in a process of its own; goes on from its checkpoints. Raises Stopped."""
     done = folder / "report.json"
     if not done.exists():
-        config = Config(
-            task=task_name, algo="vlajs", teacher=guide.name, reward=arguments.reward, randomise=False, seed=seed,
-            total_steps=steps, num_envs=64, near_starts=0.0, log_std_end=-2.5, eval_every=8, eval_episodes=64,
-            stop_at=0.9, out=folder, video=False, report=done, resume=bool(complete_checkpoints(folder)),
+        config = replace(
+            config, algo="vlajs", teacher=guide.name, eval_every=8, eval_episodes=64, stop_at=0.9, out=folder,
+            video=False, report=done, resume=bool(complete_checkpoints(folder)),
         )  # fmt: skip
         instruction = generalist.read_card(guide).instructions[0]
         child = multiprocessing.get_context("spawn").Process(target=_guided, args=(config, guide, instruction))
@@ -168,6 +172,7 @@ def _guided(config: Config, guide: Path, instruction: str) -> None:
     from sim_training.teachers.generalist import GeneralistTeacher
     from sim_training.train import train as train_policy
 
+    _running.end_with_parent()
     painter, model = _sim_episodes.Studio().painter(OBJECT), _generalist.load(guide)
     name = f"small generalist {guide.name}, asked to “{instruction}”"
     train_policy(config, GeneralistTeacher(model, painter, config.spec, instruction, name))

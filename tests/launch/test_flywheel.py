@@ -51,4 +51,4 @@ def test_a_teacher_that_is_there_is_not_trained_again(tmp_path: Path, monkeypatc
 def test_a_finished_training_is_only_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "report.json").write_text("{}")
     monkeypatch.setattr(flywheel, "read_curve", lambda folder: curve(0.4))
-    assert flywheel.train(tmp_path, "lift_cube", 0, 100, tmp_path, flywheel.Arguments()).success.tolist() == [0.4]
+    assert flywheel.train(tmp_path, flywheel.UNAIDED, tmp_path).success.tolist() == [0.4]
