@@ -162,12 +162,12 @@ def open_judge(stack: contextlib.ExitStack, cell: Cell, spec: TaskSpec, extras: 
 
 
 def check_writable(*paths: Path | None) -> None:
-    """Raises WrongArgument before anything is started."""
-    for path in paths:
-        if path is not None and (path.is_dir() or not os.access(path.absolute().parent, os.W_OK)):
-            raise WrongArgument(
-                f"{path} cannot be written: name a file in a folder that exists and that you may write."
-            )
+    """Makes the files' folders. Raises WrongArgument before anything is started."""
+    for path in filter(None, paths):
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir() or not os.access(path.absolute().parent, os.W_OK):
+            raise WrongArgument(f"{path} cannot be written: name a file in a folder that you may write.")
 
 
 def write_report(path: Path | None, figures: dict[str, Any]) -> None:
