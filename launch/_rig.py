@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 import _judges
+import _reports
 import _running
 import _terminal
 from calibration.store import CalibrationError
@@ -56,7 +54,7 @@ FAILURES = (
     UnknownTask, CellError, artifact.ArtifactError, _running.CellBusy, _running.BridgeDidNotStart, _judges.NoTerminal,
     MockCellFailed, PortInUse, ScoringUnreachable, KeysUnusable, WireError, BridgeLost, BridgeRefused, BridgeFaulted,
     DetectorMissing, RuntimeMissing, PictureSizeMismatch, EstimatorFailed, CameraMissing, CameraStalled, WrongCamera,
-    NothingInSight, GripperStuck, WrongArgument, NotAtStart, CalibrationError,
+    NothingInSight, GripperStuck, WrongArgument, _reports.CannotWrite, NotAtStart, CalibrationError,
 )  # fmt: skip
 """What can go wrong, each with one sentence."""
 
@@ -159,23 +157,6 @@ def open_judge(stack: contextlib.ExitStack, cell: Cell, spec: TaskSpec, extras: 
     if (wrist := cell.wrist_camera) is not None and wrist.T_tcp_camera is not None:
         scoring.disturb("place_camera", pose=row_of(Pose.from_matrix(wrist.T_tcp_camera_matrix)).tolist(), wrist=True)
     return _judges.GroundTruth(mock, scoring, extras.randomise_visuals, extras.pushes)
-
-
-def check_writable(*paths: Path | None) -> None:
-    """Makes the files' folders. Raises WrongArgument before anything is started."""
-    for path in filter(None, paths):
-        with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir() or not os.access(path.absolute().parent, os.W_OK):
-            raise WrongArgument(f"{path} cannot be written: name a file in a folder that you may write.")
-
-
-def write_report(path: Path | None, figures: dict[str, Any]) -> None:
-    """Whole or not at all."""
-    if path is not None:
-        staging = path.with_name(f".{path.name}.{os.getpid()}")
-        staging.write_text(json.dumps(figures, indent=2) + "\n")
-        staging.replace(path)
 
 
 class LiveLine:

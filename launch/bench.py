@@ -13,6 +13,8 @@ from pathlib import Path
 
 import tyro
 
+import _reports
+
 _BENCHES = Path(__file__).resolve().parent / "benches"
 
 
@@ -24,7 +26,12 @@ def main() -> None:
         print(f"usage: launch/bench.py {{{','.join(names)}}} [--help] ...", file=sys.stderr)
         sys.exit(0 if name in ("__help", "_h") else 2)
     bench = importlib.import_module(f"benches.{name}")
-    code = bench.run(tyro.cli(bench.Arguments, prog=f"launch/bench.py {name}", args=sys.argv[2:]))
+    asked = tyro.cli(bench.Arguments, prog=f"launch/bench.py {name}", args=sys.argv[2:])
+    try:
+        _reports.check(asked.report)
+    except _reports.CannotWrite as error:
+        sys.exit(f"bench {name}: {error}")
+    code = bench.run(asked)
     sys.exit(code if isinstance(code, int) else 0)  # some return their figures
 
 

@@ -11,7 +11,6 @@ import _environment
 _environment.enter()
 
 import contextlib
-import json
 import sys
 import time
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import Any
 import _mock_board
 import tyro
 
+import _reports
 import _running
 import _terminal
 from calibration import hand_eye, store
@@ -50,6 +50,7 @@ EXPECTED = (
     KeysUnusable, WireError, BridgeLost, BridgeRefused, BridgeFaulted, CameraMissing, CameraStalled, WrongCamera,
     BoardError, UnknownBoard, NoTour, NoDepth, OtherCollection, BrokenSample, hand_eye.CalibrationFailed,
     store.CalibrationError, calibrating.CameraMoved, NoSuchCamera, WrongArgument,
+    _reports.CannotWrite,
 )  # fmt: skip
 
 
@@ -179,9 +180,9 @@ def main() -> int:
             print(f"{arguments.print_board}: {board} on {page}. Print at 100 %, check the 100 mm line, glue it flat.")
             return 0
         check_arguments(arguments)
+        _reports.check(arguments.report)
         figures = run(arguments) | {"wall_s": round(time.monotonic() - began_s, 1)}
-        if arguments.report is not None:
-            arguments.report.write_text(json.dumps(figures, indent=1) + "\n")
+        _reports.write(arguments.report, figures)
     except KeyboardInterrupt:
         print("\nStopped; the arm is at rest. The same command goes on from here.", file=sys.stderr)
         return 130

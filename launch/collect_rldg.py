@@ -20,6 +20,7 @@ from typing import Any, Literal
 import tyro
 
 import _collecting
+import _reports
 import _rig
 import _terminal
 from _rig import WrongArgument
@@ -137,7 +138,7 @@ class Run:
 
     def write_report(self, ended_early: str | None) -> None:
         """After every episode, so that nothing is lost."""
-        _rig.write_report(self.arguments.report, self.report(ended_early))
+        _reports.write(self.arguments.report, self.report(ended_early))
 
 
 def check_arguments(arguments: Arguments, cell: Cell) -> None:
@@ -152,7 +153,7 @@ def check_arguments(arguments: Arguments, cell: Cell) -> None:
         )
     if arguments.randomise_visuals and cell.mock is None:
         raise WrongArgument("--randomise-visuals is for a mock cell; on a lab cell leave it out.")
-    _rig.check_writable(arguments.report)
+    _reports.check(arguments.report)
 
 
 def conclude(run: Run, ended_early: str | None) -> int:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 import tyro
 
+import _reports
 import _sim_episodes
 from robot_runtime.collection import episode as disk
 from sim_training.rollouts import SEEN
@@ -69,14 +70,14 @@ def run() -> None:
     """What is asked for on the command line: prints the figures, or one sentence and exit code 1."""
     asked = tyro.cli(Arguments, description=__doc__)
     try:
+        _reports.check(asked.report)
         figures = main(asked)
     except _sim_episodes.FAILURES as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("Stopped; the episodes so far are whole. Start again to go on.")
     print(json.dumps(figures, indent=1))
-    if asked.report is not None:
-        asked.report.write_text(json.dumps(figures, indent=1) + "\n")
+    _reports.write(asked.report, figures)
 
 
 if __name__ == "__main__":

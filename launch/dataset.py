@@ -20,6 +20,7 @@ import tyro
 from tqdm import tqdm
 
 import _own_environment
+import _reports
 from contract import artifact
 from contract.tasks import UnknownTask, task
 from robot_runtime.collection import card, catalogue, checking, export, mixing, relabelling, segments
@@ -232,9 +233,9 @@ Command = List | Check | Mix | Relabel | Export | CheckExport
 
 def main(asked: Command) -> int:
     """Does it, and returns the exit code: 1 where a check found something. Raises one of EXPECTED."""
+    _reports.check(asked.report)
     figures = asked.run()
-    if asked.report is not None:
-        asked.report.write_text(json.dumps(figures, indent=1) + "\n")
+    _reports.write(asked.report, figures)
     for problem in figures.get("problems", ()):
         print(problem, file=sys.stderr)
     return 1 if figures.get("problems") else 0

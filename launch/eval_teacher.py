@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 import tyro
 
+import _reports
 from contract.task_spec import TaskSpec, stretched
 from contract.tasks import UnknownTask, task
 from robot_runtime.trials import wilson_interval
@@ -93,12 +94,12 @@ def run() -> None:
     """What is asked for on the command line: prints the figures, or one sentence and exit code 1."""
     asked = tyro.cli(Arguments, description=__doc__)
     try:
+        _reports.check(asked.report)
         figures = main(asked)
-    except (UnknownTask, *TEACHER_ERRORS) as error:
+    except (UnknownTask, _reports.CannotWrite, *TEACHER_ERRORS) as error:
         sys.exit(str(error))
     print(json.dumps(figures, indent=1))
-    if asked.report is not None:
-        asked.report.write_text(json.dumps(figures, indent=1) + "\n")
+    _reports.write(asked.report, figures)
 
 
 if __name__ == "__main__":

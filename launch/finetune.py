@@ -22,6 +22,7 @@ import tyro
 
 import _demonstrations
 import _recipes
+import _reports
 from contract.generalist import GeneralistUnusable
 from robot_runtime.collection.episode import EpisodeBroken
 from robot_runtime.collection.folders import DatasetError
@@ -123,17 +124,16 @@ def main() -> int:
         {"small": Small, "openvla": Openvla, "octo": Octo}, description=__doc__, prog="launch/finetune.py"
     )
     try:
+        _reports.check(asked.report)
         figures = small(asked) if isinstance(asked, Small) else recipe(asked)
-        text = json.dumps(figures, indent=1, default=str)
-        if asked.report is not None:
-            asked.report.write_text(text + "\n")
+        _reports.write(asked.report, figures)
     except EXPECTED as error:
         print(f"finetune: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("finetune: Stopped; nothing was written.", file=sys.stderr)
         return 130
-    print(text)
+    print(json.dumps(figures, indent=1))
     return 0
 
 

@@ -23,6 +23,7 @@ import tyro
 
 import _demonstrations
 import _generalist
+import _reports
 import _running
 import _sim_episodes
 from contract import generalist
@@ -82,6 +83,7 @@ def main(arguments: Arguments) -> dict[str, Any]:
     torch.set_num_threads(1)
     out, spec = arguments.out, task(arguments.task)
     claim(arguments)
+    _reports.check(arguments.report)
     say("1/6 a few human-like demonstrations (synthetic)")
     poor = out / "demonstrations"
     _sim_episodes.collect(poor, spec, "human-like", [OBJECT], arguments.demonstrations, 0, randomise=False)

@@ -8,7 +8,6 @@ import _environment
 
 _environment.enter()
 
-import json
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
+import _reports
 from robot_runtime.collection import episode as episodes
 from robot_runtime.collection.classifier import CameraNotThere, ClassifierUnusable, SuccessClassifier
 from robot_runtime.collection.classifier_training import precision_recall
@@ -93,13 +93,13 @@ def figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main(arguments: Arguments) -> None:
     """Raises one of EXPECTED."""
+    _reports.check(arguments.report)
     classifier = SuccessClassifier(arguments.classifier)
     paths = [path for folder in arguments.data for path in episodes.files(folder)]
     check(paths, arguments, classifier)
     rows = [judge(path, classifier, arguments) for path in tqdm(paths, desc="judging episodes", mininterval=1.0)]
     found = figures(rows)
-    if arguments.report is not None:
-        arguments.report.write_text(json.dumps(found, indent=2) + "\n")
+    _reports.write(arguments.report, found)
     against = found["against_labels"]
     print(f"{found['successes']} of {found['episodes']} succeeded, {found['written']} labels written.")
     if against["count"]:

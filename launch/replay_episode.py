@@ -19,6 +19,7 @@ import numpy as np
 import tyro
 
 import _judges
+import _reports
 import _rig
 import _running
 import _terminal
@@ -89,7 +90,7 @@ def replay(stack: contextlib.ExitStack, arguments: Arguments, done: list[Replay]
     """All of them, one after the other, added to `done`. Raises one of EXPECTED."""
     spec, episodes = read(arguments.episodes)
     cell = load_cell(arguments.cell)
-    _rig.check_writable(arguments.report)
+    _reports.check(arguments.report)
     if cell.mock is not None:
         for made in episodes:
             variant(made.about.variant)
@@ -148,7 +149,7 @@ def main() -> int:
     if not done:
         return code
     figures = report(done)
-    _rig.write_report(arguments.report, figures)
+    _reports.write(arguments.report, figures)
     print(
         f"\n  {figures['episodes']} episodes: {figures['max_mm']:.1f} mm at most, {figures['rms_mm']:.1f} mm rms;"
         f" {figures['same_outcome']} came out as then"

@@ -20,6 +20,7 @@ import numpy as np
 import tyro
 
 import _generalist
+import _reports
 import _rig
 import _running
 import _terminal
@@ -119,7 +120,7 @@ class Run:
             raise generalist.MissingPicture(
                 f"This generalist looks at camera '{missing[0]}', which cell '{cell.name}' has not."
             )
-        _rig.check_writable(self.arguments.report)
+        _reports.check(self.arguments.report)
 
     def _one(self, index: int, client: BridgeClient, spec: TaskSpec, cell: Cell, loop: GeneralistLoop) -> None:
         arguments, judge = self.arguments, self._judge
@@ -154,7 +155,7 @@ class Run:
         self.variants.append(kind or "usual")
         word = _terminal.paint("done", _terminal.GREEN) if trial.success else _terminal.paint("failed", _terminal.RED)
         _terminal.say(f"  trial {index + 1:>3}/{arguments.trials}  {word}  {trial.duration_s:4.1f} s  {failure or ''}")
-        _rig.write_report(arguments.report, self.report("The run was cut off."))
+        _reports.write(arguments.report, self.report("The run was cut off."))
 
     def report(self, ended_early: str | None) -> dict[str, Any]:
         """Figures so far."""
@@ -176,7 +177,7 @@ def conclude(run: Run, ended_early: str | None) -> int:
     """Print and write the figures; the exit code they mean."""
     if run.trials:
         figures = run.report(ended_early)
-        _rig.write_report(run.arguments.report, figures)
+        _reports.write(run.arguments.report, figures)
         print(json.dumps({name: value for name, value in figures.items() if name != "per_trial"}, indent=1))
     return 0 if ended_early is None else 1
 

@@ -20,6 +20,7 @@ import _calibrated
 import tyro
 
 import _judges
+import _reports
 import _rig
 import _terminal
 from _rig import BLIND_TRIALS, SEEDS_PER_RUN, LiveLine, WrongArgument
@@ -159,7 +160,7 @@ class Run:
 
     def write_report(self, ended_early: str | None) -> None:
         """After every trial, so that nothing is lost."""
-        _rig.write_report(self.arguments.report, self.report(ended_early))
+        _reports.write(self.arguments.report, self.report(ended_early))
 
 
 def check_arguments(arguments: Arguments, cell: Cell) -> None:
@@ -171,7 +172,7 @@ def check_arguments(arguments: Arguments, cell: Cell) -> None:
     for name in ("video", "randomise_visuals", "pushes", "true_poses"):
         if getattr(arguments, name) and cell.mock is None:
             raise WrongArgument(f"--{name.replace('_', '-')} is for a mock cell; on a lab cell leave it out.")
-    _rig.check_writable(arguments.report, arguments.video, arguments.record)
+    _reports.check(arguments.report, arguments.video, arguments.record)
 
 
 def conclude(run: Run, ended_early: str | None) -> int:

@@ -22,6 +22,7 @@ from typing import Any, Literal
 import tyro
 
 import _collecting
+import _reports
 import _rig
 import _terminal
 from _rig import WrongArgument
@@ -188,7 +189,7 @@ class Run:
 
     def write_report(self, ended_early: str | None) -> None:
         """After every episode, so that nothing is lost."""
-        _rig.write_report(self.arguments.report, self.report(ended_early))
+        _reports.write(self.arguments.report, self.report(ended_early))
 
 
 def choose_actor(arguments: Arguments, spec: TaskSpec) -> tuple[Actor, str]:
@@ -224,7 +225,7 @@ def check_arguments(arguments: Arguments, cell: Cell) -> None:
             raise WrongArgument("--randomise-visuals and --device clumsy are for a mock cell: leave them out.")
     elif arguments.variant is not None:
         variant(arguments.variant)
-    _rig.check_writable(arguments.report)
+    _reports.check(arguments.report)
 
 
 def conclude(run: Run, ended_early: str | None) -> int:

@@ -5,6 +5,7 @@ import _environment
 
 _environment.enter()
 
+import json
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ import tyro
 from tqdm import tqdm
 
 import _rendered_success
+import _reports
 from contract.tasks import UnknownTask, task
 from robot_runtime.collection import classifier_training as training
 from robot_runtime.collection import episode as episodes
@@ -101,6 +103,7 @@ def provenance(arguments: Arguments, shown: Sequence[Shown]) -> dict[str, Any]:
 def main(arguments: Arguments) -> None:
     """Reads, trains, chooses, reports, ships. Raises one of EXPECTED."""
     check(arguments)
+    _reports.check(arguments.report)
     began_s = time.monotonic()
     shown = read(arguments)
     parts = training.split(shown, arguments.seed)
@@ -133,8 +136,7 @@ def main(arguments: Arguments) -> None:
     card = Card(arguments.task, arguments.cameras, threshold, arguments.consecutive, "", figures)
     made = provenance(arguments, shown) | {"wall_s": round(time.monotonic() - began_s)}
     card = training.ship(model, Card(**vars(card) | {"provenance": made}), arguments.out, width)
-    if arguments.report is not None:
-        arguments.report.write_text(card.as_json())
+    _reports.write(arguments.report, json.loads(card.as_json()))
     say(card)
 
 

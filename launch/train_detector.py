@@ -18,6 +18,7 @@ from typing import Any, Literal
 import tyro
 from tqdm import tqdm
 
+import _reports
 from contract.task_spec import TaskSpec
 from contract.tasks import LIFT_CUBE, PEG_UPRIGHT
 from perception import detector, real_frames, synthetic_data, train_detector
@@ -30,7 +31,7 @@ from sim_training.vulkan import NoVulkanDevice
 ROOT = Path(__file__).resolve().parent.parent
 THINGS = {"cube": LIFT_CUBE, "peg": PEG_UPRIGHT}
 VALIDATION_SEED_OFFSET = 1_000_000
-EXPECTED = (NoOffscreenRendering, NoVulkanDevice, BadRealFrames)
+EXPECTED = (_reports.CannotWrite, NoOffscreenRendering, NoVulkanDevice, BadRealFrames)
 Renderer = Literal["mujoco", "sapien"]
 
 
@@ -117,6 +118,7 @@ def _command(arguments: Arguments) -> str:
 
 def main(arguments: Arguments) -> None:
     """Renders, trains, validates, exports. Raises one of EXPECTED."""
+    _reports.check(arguments.report)
     started, commit = time.monotonic(), _commit()
     spec = THINGS[arguments.thing]
     out = arguments.out or detector.weights_folder(spec.name)
@@ -160,8 +162,7 @@ def main(arguments: Arguments) -> None:
         "classes": classes,
     }
     for path in (out / "card.json", arguments.report):
-        if path is not None:
-            path.write_text(json.dumps(card, indent=2) + "\n")
+        _reports.write(path, card)
     print(json.dumps(card, indent=2))
 
 

@@ -17,6 +17,7 @@ import _mock_board
 import numpy as np
 from scipy.stats import spearmanr
 
+import _reports
 import _running
 from calibration import hand_eye
 from calibration.board import Board, BoardError
@@ -85,8 +86,7 @@ def run(arguments: Arguments) -> int:
     print(table(rows))
     figures = summary(rows) | {"mount": arguments.mount, "board": arguments.board, "placements": rows}
     print(json.dumps({k: v for k, v in figures.items() if k != "placements"}, indent=1))
-    if arguments.report is not None:
-        arguments.report.write_text(json.dumps(figures, indent=1) + "\n")
+    _reports.write(arguments.report, figures)
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+import _reports
 from _running import bridge, cell_lock
 from contract.messages import RobotState, Setpoint
 from contract.poses import Pose
@@ -86,8 +86,7 @@ def run(arguments: Arguments) -> dict[str, Any]:
         show_loop(figures["loop"])
         arguments.out.mkdir(parents=True, exist_ok=True)
         draw(arguments.out / "detector_jitter.png", figures["frame_ms"], held)
-    if arguments.report is not None:
-        arguments.report.write_text(json.dumps(figures, indent=1) + "\n")
+    _reports.write(arguments.report, figures)
     return figures
 
 

@@ -21,6 +21,7 @@ from scipy import stats
 
 import _demonstrations
 import _generalist
+import _reports
 import _sim_episodes
 from contract.tasks import task
 from robot_runtime.collection import episode as disk
@@ -72,8 +73,7 @@ def run(arguments: Arguments) -> int:
         print("bench generalist: Stopped; start again to go on.", file=sys.stderr)
         return 130
     report = summarise(arguments)
-    arguments.report.parent.mkdir(parents=True, exist_ok=True)
-    arguments.report.write_text(json.dumps(report, indent=1) + "\n")
+    _reports.write(arguments.report, report)
     draw(arguments, report["cells"])
     print(table(report["cells"]))
     return 0

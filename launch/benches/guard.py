@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+import _reports
 from contract.messages import Setpoint
 from contract.poses import Pose, quat_from_axis_angle, quat_multiply
 from contract.tasks import LIFT_CUBE
@@ -85,8 +86,7 @@ def run(arguments: Arguments) -> int:
             seen.add(part)
     figures = seen.figures(reference_limits(load_cell(arguments.cell)))
     print(json.dumps(figures, indent=1))
-    if arguments.report:
-        arguments.report.write_text(json.dumps(figures, indent=1) + "\n")
+    _reports.write(arguments.report, figures)
     return int(bool(figures["violations"]) or not figures["reference_within_limits"])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+import _reports
 from _running import bridge, cell_lock
 from contract import artifact
 from contract.messages import RobotState, Setpoint
@@ -71,8 +71,7 @@ def run(arguments: Arguments) -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     _draw(arguments.out / "latency.png", samples)
     print(f"Picture: {arguments.out / 'latency.png'}")
-    if arguments.report:
-        arguments.report.write_text(json.dumps(figures, indent=1) + "\n")
+    _reports.write(arguments.report, figures)
 
 
 def oversleep(count: int) -> np.ndarray:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import zmq
 
+import _reports
 from _running import bridge, cell_lock
 from contract.messages import Setpoint
 from contract.poses import Pose
@@ -75,8 +76,7 @@ def run(arguments: Arguments) -> int:
         figures["fault"] = None if fault is None else fault.name
         client.stop()
     print(json.dumps(figures, indent=1))
-    if arguments.report:
-        arguments.report.write_text(json.dumps(figures, indent=1) + "\n")
+    _reports.write(arguments.report, figures)
     return int(bool(figures["accepted"] or figures["fault"] or figures["refused_of_the_commander"]))
 
 

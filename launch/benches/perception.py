@@ -13,6 +13,7 @@ from _live_estimates import consistency, measured_noise, watch
 from _perception_pictures import draw_map
 from scipy.stats import chi2
 
+import _reports
 from contract import perception_noise
 from contract.poses import yaw_of
 from contract.task_spec import TaskSpec
@@ -103,8 +104,7 @@ def run(arguments: Arguments) -> dict[str, Any]:
     print(json.dumps(result, indent=2))
     if arguments.map is not None:
         draw_map(arguments.map, standing(cubes))
-    if arguments.report is not None:
-        arguments.report.write_text(json.dumps(result, indent=2) + "\n")
+    _reports.write(arguments.report, result)
     return result
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from _sweep import ROOT, NoRay, Run, TrainedOtherwise, train_all
 
+import _reports
 from sim_training.learning_curves import Curve, band, median_steps_to, read_curve
 
 _TRAIN = "--no-randomise --near-starts 0 --num-envs 64 --log-std-end -2.5 --eval-every 15 --eval-episodes 64"
@@ -70,7 +71,6 @@ def run(arguments: Arguments) -> None:
         sys.exit(str(trouble))
     if not complete:
         sys.exit(1)
-    arguments.report.parent.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {
         "command": "./launch/bench.py sample_efficiency " + shlex.join(sys.argv[2:]),
         "commits": sorted({str(_provenance(run)["commit"]) for run in everything}),
@@ -81,7 +81,7 @@ def run(arguments: Arguments) -> None:
         "seeds": list(arguments.seeds),
         "tasks": {task: _summarise(arguments, task) for task in arguments.tasks},
     }
-    arguments.report.write_text(json.dumps(result, indent=1) + "\n")
+    _reports.write(arguments.report, result)
     _draw(arguments, result["tasks"])
     print(_table(arguments, result["tasks"]))
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import _reports
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -49,8 +51,7 @@ def run(arguments: Arguments) -> int:
         "steps_per_s": {name: median(rates) for name, rates in seen.items()},
     }
     print(json.dumps(figures, indent=1))
-    if arguments.report:
-        arguments.report.write_text(json.dumps(figures, indent=1) + "\n")
+    _reports.write(arguments.report, figures)
     return 0
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import _reports
 from sim_training.backends import parity, throughput
 
 
@@ -57,8 +58,7 @@ def run(arguments: Arguments) -> dict[str, Any]:
     """Prints and returns the figures. Exits with 1 when parity does not hold."""
     result = measure_parity() if arguments.parity else measure_speed(arguments)
     print(json.dumps(result, indent=2))
-    if arguments.report is not None:
-        arguments.report.write_text(json.dumps(result, indent=2) + "\n")
+    _reports.write(arguments.report, result)
     if arguments.parity and not result["parity_max_abs"] <= parity.TOLERANCE:
         sys.exit(1)
     return result

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+import _reports
 from _running import bridge, cell_lock
 from contract.messages import GripperCommand
 from contract.tasks import LIFT_CUBE
@@ -91,8 +92,7 @@ def run(arguments: Arguments) -> int:
         figures = _figures(story, client, (client.latest().stamp - begun) / 60)
         client.stop()
     print(json.dumps(figures, indent=1))
-    if arguments.report:
-        arguments.report.write_text(json.dumps(figures, indent=1) + "\n")
+    _reports.write(arguments.report, figures)
     return int(bool(figures["wrong"] or figures["limit_violations"]))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+import _reports
 from _running import bridge, cell_lock
 from contract.tasks import LIFT_CUBE
 from robot_runtime.cell import Cell, load_cell
@@ -86,6 +87,5 @@ def run(arguments: Arguments) -> int:
     _draw(arguments.out / "step_response.png", moves, simulated)
     print(json.dumps(figures, indent=1))
     print(f"Picture: {arguments.out / 'step_response.png'}")
-    if arguments.report:
-        arguments.report.write_text(json.dumps(figures, indent=1))
+    _reports.write(arguments.report, figures)
     return 0

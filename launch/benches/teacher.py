@@ -26,6 +26,7 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
+import _reports
 from contract.poses import Pose
 from sim_training.teachers.adapters.tiny import TinyModel
 from sim_training.teachers.images import Transport
@@ -77,8 +78,7 @@ def run(arguments: Arguments) -> dict[str, Any]:
         "ratio_over_http": {str(n): {way: _ratio(ways, way) for way in WAYS[:-1]} for n, ways in seen.items()},
     }
     print(json.dumps(result, indent=2))
-    if arguments.report is not None:
-        arguments.report.write_text(json.dumps(result, indent=2) + "\n")
+    _reports.write(arguments.report, result)
     return result
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+import _reports
 from _running import bridge, cell_lock
 from robot_runtime import tracking
 from robot_runtime.cell import Cell, load_cell
@@ -51,8 +52,7 @@ def run(arguments: Arguments) -> int:
     _draw(arguments.out / "tracking.png", tracks)
     print(json.dumps(figures, indent=1))
     print(f"Picture: {arguments.out / 'tracking.png'}")
-    if arguments.report:
-        arguments.report.write_text(json.dumps(figures, indent=1) + "\n")
+    _reports.write(arguments.report, figures)
     return 0
 
 

@@ -85,7 +85,8 @@ def test_a_policy_that_cannot_be_used_is_refused_before_anything_starts(
 
 
 def test_a_report_that_cannot_be_written_is_noticed_before_the_trials(run_robot, tmp_path: Path) -> None:
-    assert "cannot be written" in run_robot("--report", str(tmp_path / "missing" / "report.json"))
+    (tmp_path / "file").touch()
+    assert "cannot be written" in run_robot("--report", str(tmp_path / "file" / "report.json"))
     assert "at least 1" in run_robot("--trials", "0")
     assert "0 to 10" in run_robot("--pushes", "-1")
 
