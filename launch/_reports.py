@@ -14,15 +14,17 @@ class CannotWrite(OSError):
 def check(*paths: Path | None) -> None:
     """Makes the files' folders. Raises CannotWrite, before anything is started."""
     for path in filter(None, paths):
+        folder = path.absolute().parent
         with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir() or not os.access(path.absolute().parent, os.W_OK):
+            folder.mkdir(parents=True, exist_ok=True)
+        if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
             raise CannotWrite(f"{path} cannot be written: name a file in a folder that you may write.")
 
 
 def write(path: Path | None, figures: dict[str, Any]) -> None:
     """Nothing where no path is given. Raises OSError."""
     if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         staging = path.with_name(f".{path.name}.{os.getpid()}")
         staging.write_text(json.dumps(figures, indent=1) + "\n")
         staging.replace(path)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import KDTree
 
 from contract.messages import GripperCommand, Setpoint
 from contract.poses import Pose
@@ -19,6 +20,8 @@ from robot_runtime.motions import Mover, stay, towards
 TO_START_TICKS, REST_TICKS = 20, 10
 HALF_AFTER_S = 0.5 / RATE_HZ
 """The bridge wants a setpoint every half step: half of each action is asked for first, and the whole after this."""
+_PER_TICK = 50
+"""Points between two positions of the tool, which is then less than a millimetre further."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,14 @@ def play(client: BridgeClient, spec: TaskSpec, made: Episode) -> Played:
         due = max(due + spec.period_s, now.stamp + 0.8 * spec.period_s)
     client.stop()
     return Played(np.array(times_s), np.array(positions_m), clipped)
+
+
+def off_path_mm(made: Episode, played: Played) -> np.ndarray:
+    """From where the tool was at every step to the nearest of where it came now, whenever that was. Shape: (N,)"""
+    ticks = np.arange(len(played.times_s))
+    between = np.linspace(0, ticks[-1], _PER_TICK * ticks[-1] + 1)
+    way = np.stack([np.interp(between, ticks, axis) for axis in played.positions_m.T], axis=1)
+    return 1e3 * np.asarray(KDTree(way).query(made.steps["pose_base_tcp"][:, :3])[0])
 
 
 def distances_mm(made: Episode, played: Played) -> np.ndarray:

@@ -70,9 +70,9 @@ def test_killed_in_the_middle_it_goes_on_and_what_it_recorded_can_be_replayed(tm
     good = next(path for path, made in episode.read_all(folder) if made.about.success)
     for _ in range(3):  # a setpoint that a busy machine sends a tick late is a centimetre
         start(REPLAY, good, "--cell", file, "--report", off).communicate(timeout=200)
-        if json.loads(off.read_text())["max_mm"] < 5.0:
+        if json.loads(off.read_text())["path_max_mm"] < 5.0:
             break
-    assert json.loads(off.read_text())["max_mm"] < 5.0
+    assert json.loads(off.read_text())["path_max_mm"] < 5.0
 
 
 def test_at_a_lab_the_operator_puts_the_object_judges_and_pauses(still_policy: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from contract.poses import yaw_of
 from contract.tasks import LIFT_CUBE
-from robot_runtime.collection.playback import Played, distances_mm, told
+from robot_runtime.collection.playback import Played, distances_mm, off_path_mm, told
 from robot_runtime.collection.put_down import random_place
 from tests.robot_runtime.collection.made_up import episode
 
@@ -34,6 +34,18 @@ def test_distances_are_taken_at_the_same_time_since_the_start() -> None:
     late = Played(times_s + 0.1, positions_m, 0)
     step_mm = 1e3 * np.linalg.norm(np.diff(positions_m, axis=0), axis=1)
     np.testing.assert_allclose(distances_mm(made, late)[1:], step_mm)
+
+
+def test_the_path_is_the_same_however_late_it_is_gone() -> None:
+    made = episode(steps=20, seed=4)
+    times_s = made.steps["stamp"] - made.steps["stamp"][0]
+    positions_m = made.steps["pose_base_tcp"][:, :3]
+    assert off_path_mm(made, Played(times_s + 0.5, positions_m, 0)).max() < 1e-9
+    step_mm = 1e3 * np.linalg.norm(np.diff(positions_m, axis=0), axis=1).max()
+    every_other = Played(times_s[::2], positions_m[::2], 0)
+    assert 0.0 < off_path_mm(made, every_other).max() < step_mm
+    aside = Played(times_s, positions_m + [0.3, 0.0, 0.4], 0)
+    assert (off_path_mm(made, aside) > 400.0).all()
 
 
 @pytest.mark.parametrize("seed", range(20))
