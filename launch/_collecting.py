@@ -14,6 +14,7 @@ import _terminal
 from perception.camera import Frame
 from perception.realsense import RealSenseCamera
 from robot_runtime.bridge_client import BridgeFaulted
+from robot_runtime.collection.classifier import CameraNotThere, StopSignal, SuccessClassifier
 from robot_runtime.collection.episode import About, Episode
 from robot_runtime.collection.film import Eye
 from robot_runtime.collection.folder import Folder, Kind
@@ -55,10 +56,20 @@ class Collector:
         targets: Targets,
         kind: Kind,
         settings: Settings,
+        classifier: SuccessClassifier | None = None,
     ) -> None:
-        """Starts the wrist camera, which the cell has. Raises CameraMissing, WrongCamera."""
+        """Starts the wrist camera, which the cell has. Raises CameraMissing, WrongCamera, CameraNotThere.
+
+        classifier: ends an episode once it takes the task for done, and labels it where nobody knows the truth.
+        """
         front, wrist = rig.cell.camera, rig.cell.wrist_camera
         assert wrist is not None
+        self._classifier = classifier
+        if classifier is not None and not {"wrist", "front"}.issuperset(classifier.card.cameras):
+            raise CameraNotThere(
+                f"The classifier looks through {', '.join(classifier.card.cameras)}; this cell has wrist and front:"
+                " train one for these."
+            )
         wrist_camera = stack.enter_context(_rig.open_eye(wrist, name="wrist"))
         self._eyes = [_eye("wrist", rig, wrist_camera, wrist.clock), _eye("front", rig, rig.camera, front.clock)]
         self._rig, self._folder, self._targets, self._settings = rig, folder, targets, settings
@@ -66,9 +77,10 @@ class Collector:
         self._loop = LoopStatistics()
         self._variant: str | None = None
         self._carries = False
+        judged_by = "truth" if rig.cell.mock is not None else "classifier" if classifier else "operator"
         self._about = About(
             task=kind.task, instruction=rig.spec.instruction, variant="", success=None,
-            success_by="truth" if rig.cell.mock is not None else "operator", contract_hash=kind.contract_hash,
+            success_by=judged_by, contract_hash=kind.contract_hash,
             calibration=settings.calibration, policy=kind.policy, cell=rig.cell.name, began="", seed=settings.seed,
             duration_s=0.0,
             cameras={"wrist": f"{wrist.serial} {wrist_camera.mode}", "front": f"{front.serial} {rig.camera.mode}"},
@@ -111,28 +123,32 @@ class Collector:
         """One episode, from the start pose to its file; whether a pause was asked for."""
         recorder = Recorder(self._eyes, self._rig.spec.rate_hz, self._settings.keep_frames)
         live = _rig.LiveLine(f"episode {number:>3}  {variant}")
+        signal = None if self._classifier is None else StopSignal(self._classifier)
 
-        def show(tick: Tick) -> None:
+        def show(tick: Tick) -> bool:
             recorder.watch(tick)
             live(tick)
             self._rig.judge.disturb(tick)
+            return signal is not None and recorder.begins and signal(recorder.newest())
 
         began = datetime.now(UTC).isoformat(timespec="seconds")
         with recorder:
             trial, pause = self._run(number, seed, show)
-        trial = self._rig.judge.judged(trial)
+        episode = recorder.episode(self._about) if recorder.steps else None
+        said = self._classifier.succeeded(episode) if self._classifier and episode else None
+        trial = self._rig.judge.judged(trial, said)
         self._loop.add(trial.loop)
-        if recorder.steps:
+        if episode is not None:
             about = replace(
-                self._about, began=began, seed=seed, variant=variant, **_outcome(trial, recorder, placed_by)
+                self._about, began=began, seed=seed, variant=variant, **_outcome(trial, recorder, placed_by, said)
             )
-            self._folder.add(number, self._noted(recorder.episode(about)))
+            self._folder.add(number, self._noted(replace(episode, about=about)))
         self._targets.add(variant, bool(trial.success), trial.duration_s)
         self._carries = bool(trial.success) and self._settings.scripted and holds_something(self._rig.client)
         self._tell(number, variant, trial, recorder.steps)
         return pause
 
-    def _run(self, number: int, seed: int, show: Callable[[Tick], None]) -> tuple[Trial, bool]:
+    def _run(self, number: int, seed: int, show: Callable[[Tick], bool]) -> tuple[Trial, bool]:
         """One trial, and whether a pause was asked for."""
         with _terminal.StopKey() if sys.stdin.isatty() else contextlib.nullcontext() as key:
             trial = self._runner.run(number, seed, show, key or (lambda: False))
@@ -177,14 +193,14 @@ def _eye(name: str, rig: _rig.Rig, camera: RealSenseCamera, clock: Literal["host
     return Eye(name, camera, stamp_of, 1.0 / camera.mode.rate_hz)
 
 
-def _outcome(trial: Trial, recorder: Recorder, placed_by: PlacedBy) -> dict[str, Any]:
-    """What an episode's About says of its trial."""
+def _outcome(trial: Trial, recorder: Recorder, placed_by: PlacedBy, said: bool | None) -> dict[str, Any]:
+    """What an episode's About says of its trial. said: by the classifier, if there is one."""
     timings = {
         "steps": recorder.steps, "ticks": trial.loop.ticks, "skipped_ticks": trial.loop.skipped_ticks,
         "loop_jitter_ms": trial.loop.jitter_ms(), **recorder.timings(),
     }  # fmt: skip
     notes = {
         "placed_by": placed_by, "failure": trial.failure, "faults": trial.faults, "clipped": trial.loop.clipped,
-        "believed_success": trial.believed_success,
+        "believed_success": trial.believed_success, **({} if said is None else {"classifier": said}),
     }  # fmt: skip
     return {"success": trial.success, "duration_s": trial.duration_s, "timings": timings, "notes": notes}

@@ -46,8 +46,8 @@ class Judge(Protocol):
     def disturb(self, tick: Tick) -> None:
         """After every tick of a trial: whatever this side does to make it harder."""
 
-    def judged(self, trial: Trial) -> Trial:
-        """The trial with its verdict; afterwards the gripper may open."""
+    def judged(self, trial: Trial, said: bool | None = None) -> Trial:
+        """The trial with its verdict; afterwards the gripper may open. said: by a classifier, to spare a person."""
 
     def succeeded(self) -> bool:
         """Whether the task has been done since the set-up."""
@@ -99,8 +99,8 @@ class GroundTruth:
         """Pushes, if asked for."""
         self._pushes.watch(tick)
 
-    def judged(self, trial: Trial) -> Trial:
-        """What happened in truth."""
+    def judged(self, trial: Trial, said: bool | None = None) -> Trial:
+        """What happened in truth, whatever was said."""
         truth = self._scoring.truth()
         return trial.judged(truth.success, truth.success_stamp)
 
@@ -159,9 +159,9 @@ class Operator:
     def disturb(self, tick: Tick) -> None:
         """Does it by hand."""
 
-    def judged(self, trial: Trial) -> Trial:
-        """Asks, and warns before the gripper opens."""
-        success = self.succeeded()
+    def judged(self, trial: Trial, said: bool | None = None) -> Trial:
+        """Asks where nothing was said, and warns before the gripper opens."""
+        success = self.succeeded() if said is None else said
         if not (self._puts_down and success):
             _terminal.ask(f"The gripper opens now: hold the {self._object} or let it fall. Enter goes on.")
         return trial.judged(success)

@@ -53,32 +53,39 @@ def inspect(folder: Path) -> Export:
     return Export(name, str(folder.absolute().parent), cameras, counts["train"], counts["val"])
 
 
-def openvla(export: Export, model: str, steps: int) -> dict[str, str]:
-    """Files by name: a script, the registration it needs, and what to do with them."""
+def openvla(exports: list[Export], model: str, steps: int) -> dict[str, str]:
+    """Files by name: a script, the registration it needs, and what to do with them. Raises BadExport."""
+    names, roots = [export.name for export in exports], {export.root for export in exports}
+    if len(roots) > 1 or len(set(names)) < len(names):
+        raise BadExport("OpenVLA wants datasets of different names in one folder: export them beside each other.")
+    root, name = shlex.quote(roots.pop()), "+".join(names)
     return {
-        "finetune.sh": _OPENVLA.format(
-            name=export.name, root=shlex.quote(export.root), model=shlex.quote(model), steps=steps
-        ),
-        "register.py": _REGISTER.format(name=export.name, wrist="None"),
-        "README.md": _readme("OpenVLA", "https://github.com/openvla/openvla", "c8f03f4", "OPENVLA", export),
+        "finetune.sh": _OPENVLA.format(name=name, root=root, model=shlex.quote(model), steps=steps),
+        "register.py": _REGISTER.format(name=name, names=names),
+        "README.md": _readme("OpenVLA", "https://github.com/openvla/openvla", "c8f03f4", "OPENVLA", exports),
     }
 
 
-def octo(export: Export, model: str, steps: int) -> dict[str, str]:
-    """Files by name: a script, the config it reads, and what to do with them."""
+def octo(exports: list[Export], model: str, steps: int) -> dict[str, str]:
+    """Files by name: a script, the config it reads, and what to do with them. Raises BadExport."""
+    if len(exports) > 1:
+        raise BadExport("Octo's script takes one dataset: name one, or fine-tune OpenVLA or the small one on several.")
+    (export,) = exports
     primary = export.cameras[1] if len(export.cameras) > 1 else None
     return {
         "finetune.sh": _OCTO.format(model=shlex.quote(model), steps=steps),
         "config.py": _OCTO_CONFIG.format(name=export.name, root=export.root, primary=primary),
         "standardize.py": _STANDARDIZE,
-        "README.md": _readme("Octo", "https://github.com/octo-models/octo", "241fb35", "OCTO", export),
+        "README.md": _readme("Octo", "https://github.com/octo-models/octo", "241fb35", "OCTO", exports),
     }
 
 
-def _readme(what: str, url: str, commit: str, variable: str, export: Export) -> str:
+def _readme(what: str, url: str, commit: str, variable: str, exports: list[Export]) -> str:
+    names = ", ".join(f"`{export.name}`" for export in exports)
+    train, val = sum(each.episodes for each in exports), sum(each.validation_episodes for each in exports)
     return (
-        f"# Fine-tuning {what} on `{export.name}`\n\n{export.episodes} episodes to train on,"
-        f" {export.validation_episodes} to validate on. On a machine with a GPU, the weights and this folder:\n\n"
+        f"# Fine-tuning {what} on {names}\n\n{train} episodes to train on, {val} to validate on."
+        " On a machine with a GPU, the weights and this folder:\n\n"
         f"    git clone {url} && git -C {what.lower()} checkout {commit}   # then install it as its README says\n"
         f"    {variable}={what.lower()} ./finetune.sh\n\n"
         f"The result is served with `launch/serve_teacher.py {what.lower()}`. Written by `launch/finetune.py`, which"
@@ -92,7 +99,7 @@ set -euo pipefail
 : "${{OPENVLA:?set OPENVLA to a checkout of openvla}}"
 here="$(cd "$(dirname "${{BASH_SOURCE[0]}}")" && pwd)"
 cd "$OPENVLA"
-# register.py adds the dataset to OpenVLA's tables, then runs the script named after it.
+# register.py adds what it learns from to OpenVLA's tables, then runs the script named after it.
 PYTHONPATH="$here:$PWD" torchrun --standalone --nnodes 1 --nproc-per-node 1 "$here/register.py" \\
   --vla_path {model} \\
   --data_root_dir {root} \\
@@ -109,21 +116,25 @@ PYTHONPATH="$here:$PWD" torchrun --standalone --nnodes 1 --nproc-per-node 1 "$he
   --wandb_entity "${{WANDB_ENTITY:?set WANDB_ENTITY, or WANDB_MODE=offline and any name}}" "$@"
 """
 
-_REGISTER = '''"""Tells OpenVLA of the dataset, whose actions are already as it wants them, and starts its script."""
+_REGISTER = '''"""Tells OpenVLA of the datasets, whose actions are already as it wants them, and starts its script."""
 
 import runpy
 
+from prismatic.vla.datasets.rlds.oxe import OXE_NAMED_MIXTURES
 from prismatic.vla.datasets.rlds.oxe.configs import OXE_DATASET_CONFIGS, ActionEncoding, StateEncoding
 from prismatic.vla.datasets.rlds.oxe.transforms import OXE_STANDARDIZATION_TRANSFORMS
 
-OXE_DATASET_CONFIGS["{name}"] = {{
-    "image_obs_keys": {{"primary": "image", "secondary": None, "wrist": {wrist}}},
-    "depth_obs_keys": {{"primary": None, "secondary": None, "wrist": None}},
-    "state_obs_keys": ["state"],
-    "state_encoding": StateEncoding.POS_QUAT,
-    "action_encoding": ActionEncoding.EEF_POS,
-}}
-OXE_STANDARDIZATION_TRANSFORMS["{name}"] = lambda trajectory: trajectory
+NAMES = {names}
+for name in NAMES:
+    OXE_DATASET_CONFIGS[name] = {{
+        "image_obs_keys": {{"primary": "image", "secondary": None, "wrist": None}},
+        "depth_obs_keys": {{"primary": None, "secondary": None, "wrist": None}},
+        "state_obs_keys": ["state"],
+        "state_encoding": StateEncoding.POS_QUAT,
+        "action_encoding": ActionEncoding.EEF_POS,
+    }}
+    OXE_STANDARDIZATION_TRANSFORMS[name] = lambda trajectory: trajectory
+OXE_NAMED_MIXTURES["{name}"] = [(name, 1.0) for name in NAMES]  # by their sizes, as its loader balances them
 
 runpy.run_path("vla-scripts/finetune.py", run_name="__main__")
 '''

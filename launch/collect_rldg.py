@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import tyro
 
 import _collecting
@@ -27,6 +28,12 @@ from _rig import WrongArgument
 from contract.tasks import task
 from robot_runtime.cell import Cell, load_cell
 from robot_runtime.cell_cameras import calibration_name
+from robot_runtime.collection.classifier import (
+    CameraNotThere,
+    ClassifierUnusable,
+    SuccessClassifier,
+    precision_recall,
+)
 from robot_runtime.collection.episode import EpisodeBroken
 from robot_runtime.collection.folder import DiskFull, Folder, FolderBusy, Kind, OtherEpisodes, alone_in
 from robot_runtime.collection.targets import Targets
@@ -37,6 +44,7 @@ STAY_AT_A_LAB = 5
 
 EXPECTED = (
     *_rig.FAILURES, EpisodeBroken, OtherEpisodes, FolderBusy, DiskFull, UnknownVariant, _collecting.TooManyFailures,
+    CameraNotThere, ClassifierUnusable,
 )  # fmt: skip
 
 
@@ -65,6 +73,9 @@ class Arguments:
     """Also keep the cameras' whole pictures."""
     randomise_visuals: bool = False
     """Another laboratory in every episode of a mock cell: colours, textures, light, things on the table."""
+    classifier: Path | None = None
+    """Folder of a success classifier that ends an episode once it takes the task for done, and labels it in a lab; of a
+    mock cell the truth does, and the report says how often the classifier was right."""
     failures: int = 10
     """So many failed episodes in a row end the run."""
     report: Path | None = None
@@ -100,6 +111,7 @@ class Run:
         check_arguments(arguments, cell)
         names = arguments.names(cell, spec.object_name)
         policy = _rig.load_policy(spec, arguments.policy)
+        classifier = SuccessClassifier(arguments.classifier, spec.name) if arguments.classifier else None
         assert cell.wrist_camera is not None
         calibration = f"front {calibration_name(cell.camera)}, wrist {calibration_name(cell.wrist_camera)}"
         weights = policy.card["files"]["policy.safetensors"]["sha256"]
@@ -118,7 +130,7 @@ class Run:
         settings = _collecting.Settings(
             arguments.seed, scripted, arguments.keep_frames, arguments.failures, calibration
         )
-        self.collector = _collecting.Collector(stack, rig, self.folder, self.targets, kind, settings)
+        self.collector = _collecting.Collector(stack, rig, self.folder, self.targets, kind, settings, classifier)
         rig.judge.before_first_motion()
         stack.enter_context(rig.estimator)
         with rig.explained():
@@ -129,6 +141,12 @@ class Run:
         figures = self.targets.report()
         if self.folder is not None:
             figures |= self.folder.report()
+            said = [
+                about for about in self.folder.abouts if "classifier" in about.notes and about.success_by == "truth"
+            ]
+            if said:
+                claimed = np.array([about.notes["classifier"] for about in said], bool)
+                figures["classifier"] = precision_recall(claimed, np.array([about.success for about in said], bool))
         if self.collector is not None:
             figures |= self.collector.report()
         asked = ("task", "cell", "seed", "randomise_visuals", "keep_frames")

@@ -14,6 +14,7 @@ import shutil
 import sys
 import time
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,8 +42,8 @@ EXPECTED = (NothingToLearn, GeneralistUnusable, EpisodeBroken, DatasetError, Out
 class Small:
     """Train the small generalist here: a convolutional network per camera, the instruction's words, a mixture head."""
 
-    data: Path
-    """RLDS export of launch/dataset.py in the base's frame, or a folder of episodes"""
+    data: tuple[Path, ...]
+    """RLDS exports of launch/dataset.py in the base's frame, or folders of episodes, of one task or of several"""
     out: Path
     """folder of the generalist; one that is there is replaced once the new one is whole"""
     start: Annotated[Path | None, tyro.conf.arg(name="from")] = None
@@ -50,7 +51,7 @@ class Small:
     cameras: tuple[str, ...] = ()
     """which to look at; all that the episodes have, or those of --from, if not given"""
     episodes: int | None = None
-    """use only so many"""
+    """use only so many of each"""
     training: tyro.conf.OmitArgPrefixes[Training] = field(default_factory=Training)
     """how long and how"""
     report: Path | None = None
@@ -61,8 +62,8 @@ class Small:
 class Recipe:
     """What the recipes for large generalists have in common."""
 
-    data: Path
-    """RLDS export of launch/dataset.py: the folder with the dataset's name"""
+    data: tuple[Path, ...]
+    """RLDS exports of launch/dataset.py, of one task or of several: the folders with the datasets' names"""
     out: Path
     """folder for the recipe"""
     report: Path | None = None
@@ -95,8 +96,12 @@ def small(asked: Small) -> dict[str, Any]:
     if asked.out.exists() and not (asked.out / "card.json").exists():
         raise OutInUse(f"{asked.out} exists and is no generalist: name another folder with --out.")
     began = time.monotonic()
-    made_by = {**circumstances(), "data": asked.data.name, "from": asked.start.name if asked.start else None}
-    demonstrations = _demonstrations.read(asked.data, asked.episodes)
+    made_by = {
+        **circumstances(),
+        "data": [folder.name for folder in asked.data],
+        "from": asked.start.name if asked.start else None,
+    }
+    demonstrations = chain.from_iterable(_demonstrations.read(folder, asked.episodes) for folder in asked.data)
     figures = fit(demonstrations, asked.out, asked.training, asked.start, asked.cameras or None, provenance=made_by)
     return figures | {"out": str(asked.out), "wall_s": round(time.monotonic() - began, 1)}
 
@@ -105,17 +110,18 @@ def recipe(asked: Openvla | Octo) -> dict[str, Any]:
     """Writes the recipe whole or not at all. Raises one of EXPECTED."""
     if asked.out.exists():
         raise OutInUse(f"{asked.out} exists: name another folder with --out, or delete it.")
-    export = _recipes.inspect(asked.data)
+    exports = [_recipes.inspect(folder) for folder in asked.data]
     write = _recipes.openvla if isinstance(asked, Openvla) else _recipes.octo
     staging = asked.out.with_name(f".{asked.out.name}.part")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
-    for name, text in write(export, asked.model, asked.steps).items():
+    for name, text in write(exports, asked.model, asked.steps).items():
         (staging / name).write_text(text)
         if name.endswith(".sh"):
             (staging / name).chmod(0o755)
     staging.rename(asked.out)
-    return {"recipe": str(asked.out), "run_on": "a machine with a GPU and the weights; not run here", **vars(export)}
+    run_on = "a machine with a GPU and the weights; not run here"
+    return {"recipe": str(asked.out), "run_on": run_on, "data": [vars(export) for export in exports]}
 
 
 def main() -> int:

@@ -19,8 +19,12 @@ from tqdm import tqdm
 
 import _reports
 from robot_runtime.collection import episode as episodes
-from robot_runtime.collection.classifier import CameraNotThere, ClassifierUnusable, SuccessClassifier
-from robot_runtime.collection.classifier_training import precision_recall
+from robot_runtime.collection.classifier import (
+    CameraNotThere,
+    ClassifierUnusable,
+    SuccessClassifier,
+    precision_recall,
+)
 from robot_runtime.collection.episode import EpisodeBroken
 
 

@@ -45,6 +45,8 @@ class Arguments:
     """Their files, all of one task."""
     cell: str = "mock"
     """Name of a cell under launch/cells, or a cell file."""
+    raw: bool = False
+    """Send the setpoints of every tick, 20 Hz, instead of the dataset's actions, 10 Hz."""
     report: Path | None = None
     """Write the figures to this JSON file."""
 
@@ -109,7 +111,7 @@ def replay(stack: contextlib.ExitStack, arguments: Arguments, done: list[Replay]
         for file, made in zip(arguments.episodes, episodes, strict=True):
             go_to_start(client, spec, judge.looked_at)
             set_up(judge, made)
-            played = play(client, spec, made)
+            played = play(client, spec, made, arguments.raw)
             path_mm, off_mm = off_path_mm(made, played).max(), distances_mm(made, played)
             max_mm, rms_mm = float(off_mm.max()), float(np.sqrt(np.mean(off_mm**2)))
             success = judge.succeeded()
@@ -158,7 +160,7 @@ def main() -> int:
         code = 1
     if not done:
         return code
-    figures = report(done)
+    figures = report(done) | {"raw": arguments.raw}
     _reports.write(arguments.report, figures)
     print(
         f"\n  {figures['episodes']} episodes: {figures['path_max_mm']:.1f} mm off the path at most; by time"

@@ -110,12 +110,11 @@ class Driver(_collecting.Collector):
         card_s = runner.spec.horizon * runner.spec.period_s
         self._extra_s = (seconds or (A_PERSONS_S if clumsy is None else card_s)) - card_s
 
-    def _run(self, number: int, seed: int, show: Callable[[Tick], None]) -> tuple[Trial, bool]:
+    def _run(self, number: int, seed: int, show: Callable[[Tick], bool]) -> tuple[Trial, bool]:
         hand = self._hand
 
         def watch(tick: Tick) -> bool:
-            show(tick)
-            return hand.ends
+            return show(tick) or hand.ends
 
         if self._clumsy is not None:
             self._clumsy.start(seed)

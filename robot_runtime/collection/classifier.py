@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from robot_runtime.collection.episode import SIDE_PX, Episode
+from robot_runtime.trials import wilson_interval
 
 WEIGHTS, CARD = "classifier.onnx", "card.json"
 INPUT, OUTPUT = "pictures", "done"
@@ -73,6 +74,16 @@ def in_a_row(done: np.ndarray, consecutive: int) -> np.ndarray:
     return np.asarray(counts - before == consecutive)
 
 
+def precision_recall(said: np.ndarray, true: np.ndarray) -> dict[str, Any]:
+    """How much of what was said is true, and the other way round; None of nothing. Shapes: (N,) bool"""
+    right, claimed, real = int((said & true).sum()), int(said.sum()), int(true.sum())
+    return {
+        "count": len(true), "true": real, "said": claimed, "right": right,
+        "precision": right / claimed if claimed else None, "precision_interval": wilson_interval(right, claimed),
+        "recall": right / real if real else None, "recall_interval": wilson_interval(right, real),
+    }  # fmt: skip
+
+
 class SuccessClassifier:
     """A trained classifier, run by ONNX Runtime."""
 
@@ -108,14 +119,10 @@ class SuccessClassifier:
 
 
 class StopSignal:
-    """Fed with pictures at the dataset's rate, says when the task has been done for long enough."""
+    """Of one episode: fed with pictures at the dataset's rate, says when the task has been done for long enough."""
 
     def __init__(self, classifier: SuccessClassifier) -> None:
         self._classifier, self._run = classifier, 0
-
-    def start(self) -> None:
-        """Another episode begins."""
-        self._run = 0
 
     def __call__(self, pictures: Mapping[str, np.ndarray]) -> bool:
         """pictures: camera to the newest, each (SIDE_PX, SIDE_PX, 3) uint8. Raises CameraNotThere."""

@@ -27,10 +27,10 @@ from robot_runtime.collection.classifier import (
     as_input,
     in_a_row,
     of_episode,
+    precision_recall,
 )
 from robot_runtime.collection.episode import SIDE_PX
 from robot_runtime.collection.success_steps import DONE, NOT_DONE, CannotJudge, verdicts
-from robot_runtime.trials import wilson_interval
 
 Backbone = Literal["shufflenet_v2_x0_5", "mobilenet_v3_small", "resnet18"]
 _SIXTEENTH: dict[Backbone, int] = {"shufflenet_v2_x0_5": 4, "mobilenet_v3_small": 9, "resnet18": 7}
@@ -205,16 +205,6 @@ def count(scored: Sequence[Scored], threshold: float, consecutive: int) -> dict[
         "in_a_row": precision_recall(np.concatenate(in_row), truth),
         "episodes": precision_recall(np.array(whole), np.array([shown.success for shown, _ in scored])),
     }
-
-
-def precision_recall(said: np.ndarray, true: np.ndarray) -> dict[str, Any]:
-    """How much of what was said is true, and the other way round; None of nothing. Shapes: (N,) bool"""
-    right, claimed, real = int((said & true).sum()), int(said.sum()), int(true.sum())
-    return {
-        "count": len(true), "true": real, "said": claimed, "right": right,
-        "precision": right / claimed if claimed else None, "precision_interval": wilson_interval(right, claimed),
-        "recall": right / real if real else None, "recall_interval": wilson_interval(right, real),
-    }  # fmt: skip
 
 
 def ship(model: nn.Module, card: Card, folder: Path, width: int) -> Card:

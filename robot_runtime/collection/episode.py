@@ -247,6 +247,8 @@ class _opened:
     def __enter__(self) -> h5py.File:
         try:
             self._file = h5py.File(self._path, "r")
+        except FileNotFoundError:
+            raise EpisodeBroken(f"There is no file {self._path}: name an episode's.") from None
         except OSError as error:
             raise EpisodeBroken(f"{self._path} is no whole HDF5 file: it was cut short; leave it out.") from error
         return self._file

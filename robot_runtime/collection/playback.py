@@ -53,8 +53,18 @@ def told(made: Episode) -> Iterator[Told]:
         yield Told(float(stamp) + HALF_AFTER_S, here, bool(closed))
 
 
-def play(client: BridgeClient, spec: TaskSpec, made: Episode) -> Played:
+def told_raw(made: Episode) -> Iterator[Told]:
+    """Every setpoint that the bridge let pass, one for each tick."""
+    ticks = made.ticks
+    since_s = ticks["stamp"] - ticks["stamp"][0]
+    for at_s, pose, closed in zip(since_s, ticks["executed_base_tcp"], ticks["closed"], strict=True):
+        yield Told(float(at_s), actions.pose_of(pose), bool(closed))
+
+
+def play(client: BridgeClient, spec: TaskSpec, made: Episode, raw: bool = False) -> Played:
     """Go to where the episode began, from nearby, and send what it executed. Begins and ends disarmed and at rest.
+
+    raw: its setpoints of every tick, not the dataset's actions.
 
     Raises BridgeRefused, BridgeFaulted, BridgeLost.
     """
@@ -63,8 +73,8 @@ def play(client: BridgeClient, spec: TaskSpec, made: Episode) -> Played:
     move = Mover(client)
     move(towards(begin.position, begin.quaternion), TO_START_TICKS)
     move(stay, REST_TICKS)
-    script, sequence, closed = deque(told(made)), TO_START_TICKS + REST_TICKS, False
-    lasts_s = script[-1].since_s - HALF_AFTER_S + 1.0 / RATE_HZ
+    script, sequence, closed = deque(told_raw(made) if raw else told(made)), TO_START_TICKS + REST_TICKS, False
+    lasts_s = script[-1].since_s + spec.period_s
     times_s, positions_m, clipped = [], [], 0
     due = began = client.latest().stamp + spec.period_s
     while (now := client.wait_until(due)).stamp < began + lasts_s:

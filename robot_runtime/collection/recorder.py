@@ -58,6 +58,15 @@ class Recorder:
                 self._delays_s[name].append(tick.state.stamp - film.newest_stamp(tick.state.stamp))
         self._ticks.append(tick)
 
+    @property
+    def begins(self) -> bool:
+        """Whether the last tick began a step."""
+        return len(self._ticks) % self._ticks_per_step == 1 % self._ticks_per_step
+
+    def newest(self) -> dict[str, np.ndarray]:
+        """By camera, what had arrived at the last tick. Shape: (SIDE_PX, SIDE_PX, 3)"""
+        return {name: square(film.at(self._ticks[-1].state.stamp)[0]) for name, film in self._films.items()}
+
     def shots(self, camera: str) -> Shots:
         """One for each whole step: what was taken last when it began."""
         begins = [tick.state.stamp for tick in self._ticks[: self.steps * self._ticks_per_step : self._ticks_per_step]]

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from robot_runtime.collection import classifier_training as training
 from robot_runtime.collection import episode
+from robot_runtime.collection.classifier import Card
 from robot_runtime.mock_cell.cell_process import MockCell, MockCellAddresses
 from robot_runtime.mock_cell.scoring import ScoringClient
 
@@ -73,6 +75,22 @@ def test_killed_in_the_middle_it_goes_on_and_what_it_recorded_can_be_replayed(tm
         if json.loads(off.read_text())["path_max_mm"] < 5.0:
             break
     assert json.loads(off.read_text())["path_max_mm"] < 5.0
+
+
+def test_a_classifier_ends_episodes_and_the_truth_says_whether_it_was_right(still_policy: Path, tmp_path: Path) -> None:
+    _, file = write_free_cell(tmp_path, "judged")
+    folder, report = tmp_path / "episodes", tmp_path / "report.json"
+    network = training.network("shufflenet_v2_x0_5", None, 2 * episode.SIDE_PX, seed=0)
+    always = Card("lift_cube", ("wrist", "front"), threshold=0.0, consecutive=5, weights_sha256="")
+    training.ship(network, always, tmp_path / "classifier", 2 * episode.SIDE_PX)
+    asked = ["--cell", file, "--out", folder, "--report", report, "--policy", still_policy, "--failures", "2"]
+    output, _ = start(COLLECT, *asked, "--classifier", tmp_path / "classifier").communicate(timeout=200)
+    assert "2 failures in a row" in output
+    for _, made in episode.read_all(folder):
+        assert len(made) == 5, "it was taken for done from its first step on"
+        assert (made.about.success, made.about.success_by, made.about.notes["classifier"]) == (False, "truth", True)
+    figures = json.loads(report.read_text())["classifier"]
+    assert (figures["said"], figures["right"], figures["precision"]) == (2, 0, 0.0)
 
 
 def test_at_a_lab_the_operator_puts_the_object_judges_and_pauses(still_policy: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def episodes(tmp_path: Path) -> Path:
 
 
 def test_it_learns_from_episodes_that_succeeded_and_says_what_it_is(episodes: Path, tmp_path: Path) -> None:
-    figures = finetune.small(finetune.Small(episodes, tmp_path / "made", training=Training(steps=2, batch=4)))
+    figures = finetune.small(finetune.Small((episodes,), tmp_path / "made", training=Training(steps=2, batch=4)))
     assert (figures["episodes"], figures["steps"]) == (3, 24)
     card = generalist.read_card(tmp_path / "made")
     assert card.instructions == ("lift the cube",)
@@ -36,6 +36,17 @@ def test_it_learns_from_episodes_that_succeeded_and_says_what_it_is(episodes: Pa
         {name: np.zeros((128, 128, 3), np.uint8) for name in card.cameras}, "lift the cube"
     )
     assert action.shape == (7,)
+
+
+def test_of_several_experts_it_learns_every_instruction(episodes: Path, tmp_path: Path) -> None:
+    other = tmp_path / "pushes"
+    other.mkdir()
+    disk.write(other / disk.name_of(0), episode(8, 9, task="push_cube", instruction="push the cube"))
+    asked = finetune.Small((episodes, other), tmp_path / "made", training=Training(steps=2, batch=4))
+    assert finetune.small(asked)["episodes"] == 4
+    card = generalist.read_card(tmp_path / "made")
+    assert card.instructions == ("lift the cube", "push the cube")
+    assert card.provenance["data"] == ["episodes", "pushes"]
 
 
 def test_an_export_gives_what_its_episodes_give(episodes: Path, tmp_path: Path) -> None:
@@ -54,7 +65,7 @@ def test_an_export_in_the_wrists_frame_is_refused(episodes: Path, tmp_path: Path
     found = [each for each in folders.entries([episodes]) if each.about.success]
     export.export(tmp_path / "exported", "rlds", found, "wrist", 0, lambda *_: None)
     with pytest.raises(NothingToLearn, match="--frame base"):
-        finetune.small(finetune.Small(tmp_path / "exported", tmp_path / "made"))
+        finetune.small(finetune.Small((tmp_path / "exported",), tmp_path / "made"))
 
 
 def test_only_so_many_are_read(episodes: Path) -> None:
@@ -63,20 +74,20 @@ def test_only_so_many_are_read(episodes: Path) -> None:
 
 def test_a_folder_of_something_else_is_not_replaced(episodes: Path) -> None:
     with pytest.raises(finetune.OutInUse, match="no generalist"):
-        finetune.small(finetune.Small(episodes, episodes))
+        finetune.small(finetune.Small((episodes,), episodes))
     assert len(disk.files(episodes)) == 4
 
 
 def test_nothing_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(NothingToLearn, match="no folder"):
-        finetune.small(finetune.Small(tmp_path / "nowhere", tmp_path / "made"))
+        finetune.small(finetune.Small((tmp_path / "nowhere",), tmp_path / "made"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(NothingToLearn, match="no episodes"):
-        finetune.small(finetune.Small(tmp_path / "empty", tmp_path / "made"))
+        finetune.small(finetune.Small((tmp_path / "empty",), tmp_path / "made"))
 
 
 def test_an_episode_cut_short_is_named(episodes: Path, tmp_path: Path) -> None:
     path = disk.files(episodes)[1]
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(disk.EpisodeBroken, match=path.name):
-        finetune.small(finetune.Small(episodes, tmp_path / "made"))
+        finetune.small(finetune.Small((episodes,), tmp_path / "made"))

@@ -28,17 +28,33 @@ def export(folder: Path, name: str = "lift_cube", cameras: tuple[str, ...] = ("i
 
 
 def test_the_recipe_for_openvla_is_rldgs(tmp_path: Path) -> None:
-    finetune.recipe(finetune.Openvla(export(tmp_path), tmp_path / "recipe"))
+    finetune.recipe(finetune.Openvla((export(tmp_path),), tmp_path / "recipe"))
     script = (tmp_path / "recipe" / "finetune.sh").read_text()
     for words in ("--lora_rank 32", "--batch_size 2 ", "--grad_accumulation_steps 3", "--dataset_name lift_cube"):
         assert words in script
     register = (tmp_path / "recipe" / "register.py").read_text()
     ast.parse(register)
-    assert 'OXE_DATASET_CONFIGS["lift_cube"]' in register
+    assert "NAMES = ['lift_cube']" in register
+
+
+def test_several_experts_are_one_mixture_for_openvla_and_too_many_for_octo(tmp_path: Path) -> None:
+    both = export(tmp_path, "lift_cube"), export(tmp_path, "push_cube")
+    finetune.recipe(finetune.Openvla(both, tmp_path / "recipe"))
+    assert "--dataset_name lift_cube+push_cube" in (tmp_path / "recipe" / "finetune.sh").read_text()
+    register = (tmp_path / "recipe" / "register.py").read_text()
+    ast.parse(register)
+    assert 'OXE_NAMED_MIXTURES["lift_cube+push_cube"]' in register
+    assert "180 episodes to train on" in (tmp_path / "recipe" / "README.md").read_text()
+    with pytest.raises(_recipes.BadExport, match="one dataset"):
+        finetune.recipe(finetune.Octo(both, tmp_path / "other"))
+    apart = both[0], export(tmp_path / "elsewhere", "push_cube")
+    with pytest.raises(_recipes.BadExport, match="beside each other"):
+        finetune.recipe(finetune.Openvla(apart, tmp_path / "other"))
+    assert not (tmp_path / "other").exists()
 
 
 def test_the_recipe_for_octo_is_rldgs(tmp_path: Path) -> None:
-    finetune.recipe(finetune.Octo(export(tmp_path), tmp_path / "recipe"))
+    finetune.recipe(finetune.Octo((export(tmp_path),), tmp_path / "recipe"))
     script = (tmp_path / "recipe" / "finetune.sh").read_text()
     assert "--config.batch_size 64" in script
     assert "full,language_conditioned" in script
@@ -49,29 +65,29 @@ def test_the_recipe_for_octo_is_rldgs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [finetune.Openvla, finetune.Octo])
 def test_bash_can_read_the_scripts(tmp_path: Path, kind: type[finetune.Openvla] | type[finetune.Octo]) -> None:
-    finetune.recipe(kind(export(tmp_path), tmp_path / "recipe"))
+    finetune.recipe(kind((export(tmp_path),), tmp_path / "recipe"))
     subprocess.run(["bash", "-n", str(tmp_path / "recipe" / "finetune.sh")], check=True)
 
 
 def test_an_export_of_the_wrist_alone_has_no_primary_picture_for_octo(tmp_path: Path) -> None:
-    finetune.recipe(finetune.Octo(export(tmp_path, cameras=("image",)), tmp_path / "recipe"))
+    finetune.recipe(finetune.Octo((export(tmp_path, cameras=("image",)),), tmp_path / "recipe"))
     assert '"primary": None' in (tmp_path / "recipe" / "config.py").read_text()
 
 
 def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "recipe").mkdir()
     with pytest.raises(finetune.OutInUse, match="exists"):
-        finetune.recipe(finetune.Octo(export(tmp_path), tmp_path / "recipe"))
+        finetune.recipe(finetune.Octo((export(tmp_path),), tmp_path / "recipe"))
     assert not any((tmp_path / "recipe").iterdir())
 
 
 def test_what_is_no_export_is_refused_and_nothing_written(tmp_path: Path) -> None:
     with pytest.raises(_recipes.BadExport, match=r"dataset\.py export"):
-        finetune.recipe(finetune.Octo(tmp_path / "nowhere", tmp_path / "recipe"))
+        finetune.recipe(finetune.Octo((tmp_path / "nowhere",), tmp_path / "recipe"))
     folder = export(tmp_path, "other").rename(tmp_path / "renamed")
     with pytest.raises(_recipes.BadExport, match="'other'"):
-        finetune.recipe(finetune.Octo(folder, tmp_path / "recipe"))
+        finetune.recipe(finetune.Octo((folder,), tmp_path / "recipe"))
     blind = export(tmp_path, "blind", cameras=())
     with pytest.raises(_recipes.BadExport, match="image"):
-        finetune.recipe(finetune.Octo(blind, tmp_path / "recipe"))
+        finetune.recipe(finetune.Octo((blind,), tmp_path / "recipe"))
     assert not (tmp_path / "recipe").exists()

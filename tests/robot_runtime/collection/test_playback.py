@@ -7,9 +7,11 @@ import pytest
 
 from contract.poses import yaw_of
 from contract.tasks import LIFT_CUBE
-from robot_runtime.collection.playback import Played, distances_mm, off_path_mm, told
+from robot_runtime.collection.playback import Played, distances_mm, off_path_mm, told, told_raw
 from robot_runtime.collection.put_down import random_place
-from tests.robot_runtime.collection.made_up import episode
+from robot_runtime.collection.recorder import Recorder
+from tests.robot_runtime.collection.made_up import about, episode
+from tests.robot_runtime.collection.ticks import walk
 
 
 def test_every_command_is_reached_at_its_steps_end_and_half_of_the_way_before() -> None:
@@ -22,6 +24,18 @@ def test_every_command_is_reached_at_its_steps_end_and_half_of_the_way_before() 
         np.testing.assert_allclose(whole, commands[k + 1], atol=1e-12)
         np.testing.assert_allclose(half, (commands[k] + commands[k + 1]) / 2, atol=1e-12)
     assert [each.closed for each in script] == [k > 20 for k in range(40)], "with the whole of the step that closes"
+
+
+def test_raw_every_tick_is_told_what_it_was_told_then() -> None:
+    with Recorder([], LIFT_CUBE.rate_hz) as recorder:
+        for tick in (ticks := walk(8, closes_at=5)):
+            recorder.watch(tick)
+        made = recorder.episode(about())
+    script = list(told_raw(made))
+    assert [round(each.since_s, 6) for each in script] == [round(0.05 * k, 6) for k in range(8)]
+    for each, tick in zip(script, ticks, strict=True):
+        np.testing.assert_allclose(each.pose_base_tcp.position, tick.executed.pose_base_tcp.position, atol=1e-12)
+    assert [each.closed for each in script] == [k >= 5 for k in range(8)]
 
 
 def test_distances_are_taken_at_the_same_time_since_the_start() -> None:

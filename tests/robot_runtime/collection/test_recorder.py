@@ -44,6 +44,20 @@ def test_every_second_tick_begins_a_step_and_all_ticks_are_kept() -> None:
     assert made.steps["object_age"][0] == pytest.approx(0.06)
 
 
+def test_whoever_looks_at_a_steps_beginning_sees_the_newest_pictures() -> None:
+    begins: list[bool] = []
+    with Recorder([eye("wrist", camera := Reel(STAMPS))], LIFT_CUBE.rate_hz) as recorder:
+        assert camera.shown.wait(5.0)
+        for tick in walk(6):
+            recorder.watch(tick)
+            begins.append(recorder.begins)
+        newest = recorder.newest()["wrist"]
+    assert begins == [True, False] * 3
+    assert newest.shape == (episode.SIDE_PX, episode.SIDE_PX, 3)
+    number = sum(stamp <= 100.25 for stamp in STAMPS) - 1
+    assert (newest == number).all(), "a picture is as bright as its number"
+
+
 def test_the_first_command_is_where_the_arm_was_and_each_action_leads_to_the_next_one() -> None:
     ticks = walk(20, let_pass=0.6)
     _, made = record(ticks)
