@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from contract.poses import Pose, quat_from_axis_angle, quat_from_yaw, quat_multiply
 from contract.task_spec import TaskSpec
+from robot_runtime.collection.actions import row_of
 from robot_runtime.collection.classifier import beside
 from robot_runtime.collection.classifier_training import Shown
 from robot_runtime.collection.episode import decode, encode, square
@@ -27,20 +29,24 @@ _HIGHEST_M = 0.12
 """Above the height that the task asks for."""
 
 
-def rendered(count: int, seed: int, spec: TaskSpec, cameras: tuple[str, ...]) -> Iterator[Shown]:
+def rendered(
+    count: int, seed: int, spec: TaskSpec, cameras: tuple[str, ...], T_tcp_wrist: Pose | None = None
+) -> Iterator[Shown]:
     """Single pictures of random scenes without physics, half of them done. cameras: of CAMERAS.
 
-    Every other laboratory is the nominal one. Raises NoOffscreenRendering.
+    T_tcp_wrist: where the wrist camera is mounted, if not where the mock cell's usually is. Every other laboratory is
+    the nominal one. Raises NoOffscreenRendering.
     """
     random = np.random.default_rng([seed, 4])
     pictures, model = Pictures(), scene.build_model()
     data = mujoco.MjData(model)
+    wrist: Any = None if T_tcp_wrist is None else tuple(row_of(T_tcp_wrist).tolist())
     variants = [name for name in VARIANTS if name != UNSEEN]
     try:
         for index in range(count):
             if index % PER_LABORATORY == 0:
                 looks = int(random.integers(1 << 30)) if index // PER_LABORATORY % 2 else None
-                view = View(looks=looks, variant=str(random.choice(variants)))
+                view = View(looks=looks, variant=str(random.choice(variants)), wrist=wrist)
             done = index % 2 == 0
             snapshot = Snapshot(0, 0.0, _drawn(random, spec, model, data, done), view)
             whole = {camera: pictures.of(snapshot, CAMERAS[camera])[0] for camera in cameras}

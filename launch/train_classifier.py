@@ -21,7 +21,9 @@ from tqdm import tqdm
 
 import _rendered_success
 import _reports
+from contract.poses import Pose
 from contract.tasks import UnknownTask, task
+from robot_runtime.cell import CellError, load_cell
 from robot_runtime.collection import classifier_training as training
 from robot_runtime.collection import episode as episodes
 from robot_runtime.collection.classifier import Card
@@ -31,7 +33,7 @@ from robot_runtime.collection.success_steps import DONE, NOT_DONE, lifts
 from robot_runtime.mock_cell.rendering import NoOffscreenRendering
 
 ROOT = Path(__file__).resolve().parent.parent
-EXPECTED = (UnknownTask, UnusableData, EpisodeBroken, NoOffscreenRendering, OSError)
+EXPECTED = (CellError, UnknownTask, UnusableData, EpisodeBroken, NoOffscreenRendering, OSError)
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Arguments:
     """What the threshold must reach on the calibration episodes."""
     rendered: int = 0
     """So many synthetic pictures of the mock cell's scene, drawn without physics, to learn from besides."""
+    rendered_cell: str = "mock_rldg"
+    """Where the wrist camera is in these pictures: name of a mock cell under launch/cells, or its file."""
     seed: int = 0
     """Of the split, the weights, the batches and the synthetic pictures."""
     report: Path | None = None
@@ -76,9 +80,10 @@ def read(arguments: Arguments) -> list[Shown]:
 
 
 def synthetic(arguments: Arguments) -> list[Shown]:
-    """Raises NoOffscreenRendering."""
-    count = arguments.rendered
-    drawn = _rendered_success.rendered(count, arguments.seed, task(arguments.task), arguments.cameras)
+    """Raises NoOffscreenRendering, CellError."""
+    count, wrist = arguments.rendered, load_cell(arguments.rendered_cell).wrist_camera
+    mount = None if wrist is None or wrist.T_tcp_camera is None else Pose.from_matrix(wrist.T_tcp_camera_matrix)
+    drawn = _rendered_success.rendered(count, arguments.seed, task(arguments.task), arguments.cameras, mount)
     return list(tqdm(drawn, desc="rendering", total=count, mininterval=1.0)) if count else []
 
 

@@ -12,6 +12,7 @@ import pytest
 import train_classifier
 
 from _rendered_success import rendered
+from contract.poses import Pose
 from contract.tasks import LIFT_CUBE
 from robot_runtime.collection.classifier import CARD, WEIGHTS, SuccessClassifier
 from robot_runtime.collection.classifier_training import UnusableData
@@ -144,6 +145,9 @@ def test_the_shipped_file_sees_what_the_card_says(trained: Path) -> None:
     assert ((said >= 0.0) & (said <= 1.0)).all()
 
 
+UPRIGHT = np.array([1.0, 0.0, 0.0, 0.0])
+
+
 def test_synthetic_pictures_are_half_done_and_the_same_for_the_same_seed() -> None:
     drawn = list(rendered(4, 1, LIFT_CUBE, ("wrist", "front")))
     assert [one.success for one in drawn] == [True, False, True, False]
@@ -151,6 +155,10 @@ def test_synthetic_pictures_are_half_done_and_the_same_for_the_same_seed() -> No
     assert all(one.pictures.shape == (1, SIDE_PX, 2 * SIDE_PX, 3) for one in drawn)
     again = list(rendered(4, 1, LIFT_CUBE, ("wrist", "front")))
     assert all(np.array_equal(one.pictures, other.pictures) for one, other in zip(drawn, again, strict=True))
+    moved = list(rendered(4, 1, LIFT_CUBE, ("wrist", "front"), Pose(np.array([0.09, 0.0, -0.14]), UPRIGHT)))
+    for one, other in zip(drawn, moved, strict=True):
+        assert np.array_equal(one.pictures[:, :, SIDE_PX:], other.pictures[:, :, SIDE_PX:])
+        assert not np.array_equal(one.pictures[:, :, :SIDE_PX], other.pictures[:, :, :SIDE_PX])
     front = drawn[0].pictures[0, :, SIDE_PX:].astype(int)
     assert ((front[..., 0] - front[..., 1:].max(-1)) > 60).sum() > 10, "the cube is seen in the hand"
 
