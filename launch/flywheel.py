@@ -62,7 +62,7 @@ class Arguments:
     """of the first expert, that the new teacher is made of"""
     evaluation_episodes: int = 64
     """of each teacher"""
-    expert_steps: int = 600_000
+    expert_steps: int = 1_500_000
     """environment steps at most of the first expert, which has all help: dense rewards, starts further on"""
     next_steps: int = 500_000
     """of the next one"""
