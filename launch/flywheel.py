@@ -172,12 +172,16 @@ def train(folder: Path, config: Config, guide: Path) -> Curve:
 def _guided(config: Config, guide: Path, instruction: str) -> None:
     """What the process of one training does."""
     from sim_training.teachers.generalist import GeneralistTeacher
+    from sim_training.train import FAILURES
     from sim_training.train import train as train_policy
 
     _running.end_with_parent()
     painter, model = _sim_episodes.Studio().painter(OBJECT), _generalist.load(guide)
     name = f"small generalist {guide.name}, asked to “{instruction}”"
-    train_policy(config, GeneralistTeacher(model, painter, config.spec, instruction, name))
+    try:
+        train_policy(config, GeneralistTeacher(model, painter, config.spec, instruction, name))
+    except FAILURES as error:
+        sys.exit(f"flywheel: {error}")
 
 
 def report(

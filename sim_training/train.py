@@ -29,6 +29,9 @@ from sim_training.teachers import make_teacher
 from sim_training.teachers.errors import TEACHER_ERRORS
 from sim_training.teachers.teacher import Question, Teacher, checked
 
+FAILURES = (*USER_ERRORS, *TEACHER_ERRORS, checkpoint.CannotWrite, checkpoint.CheckpointOfAnotherRun)
+"""What a training may end with in one sentence."""
+
 
 @dataclass
 class Progress:
@@ -334,5 +337,5 @@ def train(config: Config, teacher: Teacher | None = None) -> Progress:
 if __name__ == "__main__":
     try:
         train(read())
-    except (*USER_ERRORS, *TEACHER_ERRORS, checkpoint.CannotWrite, checkpoint.CheckpointOfAnotherRun) as error:
+    except FAILURES as error:
         distributed.give_up(str(error))
