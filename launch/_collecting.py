@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+import numpy as np
+
 import _rig
 import _terminal
 from perception.camera import Frame
@@ -123,13 +125,13 @@ class Collector:
         """One episode, from the start pose to its file; whether a pause was asked for."""
         recorder = Recorder(self._eyes, self._rig.spec.rate_hz, self._settings.keep_frames)
         live = _rig.LiveLine(f"episode {number:>3}  {variant}")
-        signal = None if self._classifier is None else StopSignal(self._classifier)
+        done = self._done(recorder)
 
         def show(tick: Tick) -> bool:
             recorder.watch(tick)
             live(tick)
             self._rig.judge.disturb(tick)
-            return signal is not None and recorder.begins and signal(recorder.newest())
+            return done(tick)
 
         began = datetime.now(UTC).isoformat(timespec="seconds")
         with recorder:
@@ -147,6 +149,22 @@ class Collector:
         self._carries = bool(trial.success) and self._settings.scripted and holds_something(self._rig.client)
         self._tell(number, variant, trial, recorder.steps)
         return pause
+
+    def _done(self, recorder: Recorder) -> Callable[[Tick], bool]:
+        """Whether an episode is over by what the classifier has seen until its last step, which is then whole."""
+        if self._classifier is None:
+            return lambda tick: False
+        signal, spec, seen = StopSignal(self._classifier), self._rig.spec, False
+
+        def done(tick: Tick) -> bool:
+            nonlocal seen
+            if seen or not recorder.begins:
+                return seen and recorder.begins
+            still = float(np.linalg.norm(tick.state.v_base_tcp[:3])) < spec.still_speed_m_s
+            seen = signal(recorder.newest(), still)
+            return False
+
+        return done
 
     def _run(self, number: int, seed: int, show: Callable[[Tick], bool]) -> tuple[Trial, bool]:
         """One trial, and whether a pause was asked for."""

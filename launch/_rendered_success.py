@@ -25,6 +25,8 @@ from robot_runtime.mock_cell.variants import UNSEEN, VARIANTS
 CAMERAS = {"wrist": scene.WRIST_CAMERA_NAME, "front": scene.CAMERA_NAME}
 PER_LABORATORY = 10
 """Pictures in a row with the same looks: dressing the scene anew takes as long as some pictures."""
+_NOT_DONE = {"held": 0.55, "above": 0.15, "around": 0.15, "anywhere": 0.15}
+"""How often the object is held too low, which is the hardest to tell, and what else is not done."""
 _HIGHEST_M = 0.12
 """Above the height that the task asks for."""
 
@@ -64,7 +66,7 @@ def _drawn(
     while True:
         thing = np.array([*random.uniform(spec.object_low_m, spec.object_high_m), rest_m])
         yaw, width_m = random.uniform(-np.pi / 4, np.pi / 4), spec.object_width_m
-        case = "held" if done else str(random.choice(["held", "above", "around", "anywhere"]))
+        case = "held" if done else str(random.choice(list(_NOT_DONE), p=list(_NOT_DONE.values())))
         if case == "held":
             low = spec.lift_height_m
             thing[2] += random.uniform(low, low + _HIGHEST_M) if done else random.uniform(0.0, low - MARGIN_M)

@@ -119,19 +119,22 @@ class SuccessClassifier:
 
 
 class StopSignal:
-    """Of one episode: fed with pictures at the dataset's rate, says when the task has been done for long enough."""
+    """Of one episode: fed with pictures at the dataset's rate, says when the task has been done for long enough.
+
+    Only pictures at rest count: a single one does not show whether what is high is also still.
+    """
 
     def __init__(self, classifier: SuccessClassifier) -> None:
         self._classifier, self._run = classifier, 0
 
-    def __call__(self, pictures: Mapping[str, np.ndarray]) -> bool:
-        """pictures: camera to the newest, each (SIDE_PX, SIDE_PX, 3) uint8. Raises CameraNotThere."""
+    def __call__(self, pictures: Mapping[str, np.ndarray], still: bool) -> bool:
+        """pictures: camera to the newest, each (SIDE_PX, SIDE_PX, 3) uint8. still: the arm. Raises CameraNotThere."""
         card = self._classifier.card
         for camera in card.cameras:
             if camera not in pictures or pictures[camera].shape != (SIDE_PX, SIDE_PX, 3):
                 raise CameraNotThere(f"The classifier needs a {SIDE_PX} x {SIDE_PX} picture of camera '{camera}'.")
         seen = beside({camera: pictures[camera][None] for camera in card.cameras}, card.cameras)
-        done = self._classifier.probabilities(seen)[0] >= card.threshold
+        done = still and self._classifier.probabilities(seen)[0] >= card.threshold
         self._run = self._run + 1 if done else 0
         return self._run >= card.consecutive
 
