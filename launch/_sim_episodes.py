@@ -33,7 +33,7 @@ Source = Literal["rl", "human-like"]
 SOURCES: tuple[Source, ...] = ("rl", "human-like")
 
 
-def views(cell_name: str = "mock") -> dict[str, View]:
+def views(cell_name: str = "mock_rldg") -> dict[str, View]:
     """The cameras of a cell: the fixed one is `front`, the one on the hand `wrist`. Raises CellError."""
     cell = load_cell(cell_name)
     assert cell.wrist_camera is not None
