@@ -121,7 +121,8 @@ class SuccessClassifier:
 class StopSignal:
     """Of one episode: fed with pictures at the dataset's rate, says when the task has been done for long enough.
 
-    Only pictures at rest count: a single one does not show whether what is high is also still.
+    Only pictures at rest count: a single one does not show whether what is high is also still. It takes twice as many
+    as a label does: an end cannot be taken back.
     """
 
     def __init__(self, classifier: SuccessClassifier) -> None:
@@ -136,7 +137,7 @@ class StopSignal:
         seen = beside({camera: pictures[camera][None] for camera in card.cameras}, card.cameras)
         done = still and self._classifier.probabilities(seen)[0] >= card.threshold
         self._run = self._run + 1 if done else 0
-        return self._run >= card.consecutive
+        return self._run >= 2 * card.consecutive
 
 
 def read_card(folder: Path) -> Card:
