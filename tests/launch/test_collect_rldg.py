@@ -122,7 +122,9 @@ def test_the_rldg_mock_cell_differs_in_its_wrist_camera_alone_which_sees_between
 
 
 def test_what_cannot_be_replayed_is_refused(refused: Refused, tmp_path: Path) -> None:
-    assert "no whole HDF5 file" in refused("replay_episode.py", tmp_path / "nowhere.h5")
+    assert "There is no file" in refused("replay_episode.py", tmp_path / "nowhere.h5")
+    (tmp_path / "cut.h5").write_bytes(b"\x89HDF and no more")
+    assert "no whole HDF5 file" in refused("replay_episode.py", tmp_path / "cut.h5")
     episode.write(tmp_path / "other.h5", made_up(variant="redcube"))
     assert "did you mean 'red_cube'" in refused("replay_episode.py", tmp_path / "other.h5")
     episode.write(tmp_path / "old.h5", made_up(contract_hash="0123456789abcdef"))
