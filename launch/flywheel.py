@@ -11,7 +11,6 @@ _environment.enter()
 
 import json
 import multiprocessing
-import os
 import shlex
 import sys
 from dataclasses import dataclass, field, replace
@@ -121,15 +120,7 @@ def claim(arguments: Arguments) -> None:
     noted = arguments.out / "turn.json"
     if noted.exists() and json.loads(noted.read_text()) != asked:
         raise Stopped(f"{arguments.out} holds a turn with other settings: name another folder with --out.")
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    write_whole(noted, asked)
-
-
-def write_whole(path: Path, content: Any) -> None:
-    """As JSON, whole or not at all."""
-    staging = path.with_name(f".{path.name}.{os.getpid()}")
-    staging.write_text(json.dumps(content, indent=1) + "\n")
-    staging.replace(path)
+    _reports.write(noted, asked)
 
 
 def teacher(folder: Path, episodes: Path, start: Path | None, arguments: Arguments) -> dict[str, Any]:
@@ -143,7 +134,7 @@ def teacher(folder: Path, episodes: Path, start: Path | None, arguments: Argumen
         model, count = _generalist.load(folder), arguments.evaluation_episodes
         outcome = evaluate(model, spec.name, spec.instruction, OBJECT, painter, count, EVALUATION_SEED, randomise=False)
         interval = wilson_interval(outcome.successes, count)
-        write_whole(tried, {"success": outcome.successes / count, "wilson_95": interval, "episodes": count})
+        _reports.write(tried, {"success": outcome.successes / count, "wilson_95": interval, "episodes": count})
     figures: dict[str, Any] = json.loads(tried.read_text())
     return figures
 
@@ -218,7 +209,7 @@ def report(
         "settings": {name: str(value) for name, value in vars(arguments).items() if name not in ("out", "report")},
     }
     target = arguments.report or arguments.out / "flywheel.json"
-    write_whole(target, figures)
+    _reports.write(target, figures)
     draw(target.with_suffix(".png"), arguments, before, after, curves)
     return figures
 

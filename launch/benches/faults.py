@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import _reports
 from safety.faults import FAULTS, NEXT
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -40,9 +41,9 @@ def run(arguments: Arguments) -> int:
         command = [sys.executable, "-m", "pytest", "-q", "tests/hil", "-k", "faults", "--timeout", "1800"]
         done = subprocess.run([*command, "--repeats", str(arguments.repeats), f"--fault-matrix={measured}"], cwd=_ROOT)
         if done.returncode == 0:
-            figures = measured.read_text()
-            arguments.report.write_text(figures)
-            arguments.page.write_text(page(json.loads(figures)))
+            figures = json.loads(measured.read_text())
+            _reports.write(arguments.report, figures)
+            arguments.page.write_text(page(figures))
             print(f"{arguments.report} and {arguments.page} have been written anew.")
     return done.returncode
 

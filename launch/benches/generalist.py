@@ -107,10 +107,7 @@ def measure(
     seen = [outcome(variant, arguments.episodes // len(SEEN)) for variant in SEEN]
     unseen = [outcome(UNSEEN, arguments.episodes)]
     result = {"source": source, "size": size, "seed": seed, **figures, "seen": joined(seen), "unseen": joined(unseen)}
-    done.parent.mkdir(parents=True, exist_ok=True)
-    staging = done.with_suffix(".part")
-    staging.write_text(json.dumps(result) + "\n")
-    staging.replace(done)
+    _reports.write(done, result)
 
 
 def chosen(folder: Path, size: int, seed: int) -> list[Path]:
