@@ -57,17 +57,19 @@ def test_every_error_of_the_table_reaches_franky_under_its_name(arm: FciArm, sco
 def test_a_reflex_ends_the_motion_within_10_ms_and_franky_says_which(
     arm: FciArm, scoring: ScoringClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    delays = []
-    for _ in range(5):
-        arm.hold()
-        acts = scoring.disturb("reflex", error="joint_reflex")
-        delays.append(arm.until(lambda: arm.mode == "Reflex") - acts)
-        assert 'motion aborted by reflex! ["joint_reflex"]' in arm.ended_with()
-        arm.release()
+    for _ in range(3):  # a busy machine lets this process look late; then three others are taken
+        delays = []
+        for _ in range(3):
+            arm.hold()
+            acts = scoring.disturb("reflex", error="joint_reflex")
+            delays.append(arm.until(lambda: arm.mode == "Reflex") - acts)
+            assert 'motion aborted by reflex! ["joint_reflex"]' in arm.ended_with()
+            arm.release()
+        if np.median(delays) <= 0.010:
+            break
     with capsys.disabled():
         print(f"\nreflex → seen by franky: {np.round(1e3 * np.array(delays), 1).tolist()} ms of robot time")
-    # The soonest: in the others a busy machine let this process look late.
-    assert min(delays) <= 0.010
+    assert np.median(delays) <= 0.010
 
 
 def test_a_push_is_felt_with_libfrankas_sign_and_a_push_over_the_threshold_is_a_reflex(
@@ -96,7 +98,7 @@ def test_a_push_is_felt_with_libfrankas_sign_and_a_push_over_the_threshold_is_a_
         arm.hold()
     with capsys.disabled():
         print(f"\npush of 90 N, threshold 40 N → reflex seen: {np.round(1e3 * np.array(delays), 1).tolist()} ms")
-    assert min(delays) <= 0.03  # the soonest, as above
+    assert min(delays) <= 0.03  # the others may be looks that came late
 
 
 def test_contact_is_shown_between_the_thresholds_and_goes_with_the_push(arm: FciArm, scoring: ScoringClient) -> None:
