@@ -69,8 +69,8 @@ class Arguments:
     """of the next expert, one run with each teacher for each"""
     reward: str = "simplified"
     """that the next expert is trained with; it has the teacher's help and no other"""
-    training: tyro.conf.OmitArgPrefixes[Training] = field(default_factory=Training)
-    """of the teachers"""
+    training: tyro.conf.OmitArgPrefixes[Training] = field(default_factory=lambda: Training(hue=0.0))
+    """of the teachers, which meet one colour only"""
     out: Path = Path("runs/flywheel")
     """folder of all stages"""
     report: Path | None = None

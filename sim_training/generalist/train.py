@@ -41,7 +41,8 @@ class Demonstration:
 
 @dataclass(frozen=True)
 class Training:
-    """Settings. shift_px: pictures are shifted by up to so much; brightness, tint: changed by up to these shares."""
+    """Settings. shift_px: pictures are shifted by up to so much; brightness, tint: changed by up to these shares; hue:
+    turned by up to this share of the circle."""
 
     steps: int = 2500
     batch: int = 32
@@ -50,6 +51,7 @@ class Training:
     shift_px: int = 3
     brightness: float = 0.2
     tint: float = 0.1
+    hue: float = 0.1
     seed: int = 0
 
 
@@ -156,13 +158,21 @@ def _descend(
 
 
 def _augmented(pictures: Tensor, training: Training) -> Tensor:
-    """All shifted alike, each brighter or darker, and tinted. Shape: (B, H, W, 3) uint8 -> the same as floats"""
+    """All shifted alike, each brighter or darker, its hue turned, tinted. Shape: (B, H, W, 3) uint8 -> floats"""
     count, side, reach = len(pictures), pictures.shape[1], training.shift_px
     rows, columns = ((torch.arange(side) + int(torch.randint(-reach, reach + 1, ()))).clamp(0, side - 1) for _ in "yx")
     moved = pictures.index_select(1, rows).index_select(2, columns).float()
     gain = 1 + training.brightness * (2 * torch.rand(count, 1, 1, 1) - 1)
     tint = 1 + training.tint * (2 * torch.rand(count, 1, 1, 3) - 1)
-    return moved.mul_(gain * tint)
+    return moved.mul_(gain * tint).flatten(1, 2).bmm(_turned_hue(count, training.hue)).view_as(moved)
+
+
+def _turned_hue(count: int, reach: float) -> Tensor:
+    """Turns colours about grey, each picture's by up to `reach` of the circle. Shape: (count, 3, 3)"""
+    angle = 2 * torch.pi * reach * (2 * torch.rand(count, 1, 1) - 1)
+    grey = torch.full((3, 3), 1 / 3)
+    across = torch.tensor([[0.0, 1.0, -1.0], [-1.0, 0.0, 1.0], [1.0, -1.0, 0.0]]) / 3**0.5
+    return grey + angle.cos() * (torch.eye(3) - grey) + angle.sin() * across
 
 
 def export(network: GeneralistNetwork, samples: _Samples, told: np.ndarray) -> bytes:
