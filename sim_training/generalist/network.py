@@ -76,6 +76,7 @@ class GeneralistNetwork(nn.Module):
         super().__init__()
         self.cameras, self._components = cameras, components
         self.told = nn.Linear(WORD_COUNT, _WORDS)
+        nn.init.normal_(self.told.weight, std=0.5)  # or what is said would be a whisper beside what is seen
         self.eyes = nn.ModuleDict({camera: Eye(side_px) for camera in cameras})
         self.head = nn.Sequential(
             nn.Linear(_SEEN * len(cameras) + _WORDS, _HIDDEN),

@@ -144,7 +144,7 @@ def _descend(
     losses = []
     for _ in (bar := tqdm(range(training.steps), desc="fine-tuning", mininterval=2.0, disable=not show)):
         rows = torch.randint(len(samples.which), (training.batch,))
-        pictures = {name: _augmented(all_[rows], training) for name, all_ in samples.images.items()}
+        pictures = {name: augmented(all_[rows], training) for name, all_ in samples.images.items()}
         mixture = network(pictures, told[samples.which[rows]])
         loss = mixture.negative_log_likelihood(samples.motion[rows], samples.is_open[rows], free).mean()
         optimiser.zero_grad()
@@ -157,17 +157,17 @@ def _descend(
     return float(np.mean(losses[-max(1, training.steps // 10) :]))
 
 
-def _augmented(pictures: Tensor, training: Training) -> Tensor:
+def augmented(pictures: Tensor, training: Training) -> Tensor:
     """All shifted alike, each brighter or darker, its hue turned, tinted. Shape: (B, H, W, 3) uint8 -> floats"""
     count, side, reach = len(pictures), pictures.shape[1], training.shift_px
     rows, columns = ((torch.arange(side) + int(torch.randint(-reach, reach + 1, ()))).clamp(0, side - 1) for _ in "yx")
     moved = pictures.index_select(1, rows).index_select(2, columns).float()
     gain = 1 + training.brightness * (2 * torch.rand(count, 1, 1, 1) - 1)
     tint = 1 + training.tint * (2 * torch.rand(count, 1, 1, 3) - 1)
-    return moved.mul_(gain * tint).flatten(1, 2).bmm(_turned_hue(count, training.hue)).view_as(moved)
+    return moved.mul_(gain * tint).flatten(1, 2).bmm(_hue_turn(count, training.hue)).view_as(moved)
 
 
-def _turned_hue(count: int, reach: float) -> Tensor:
+def _hue_turn(count: int, reach: float) -> Tensor:
     """Turns colours about grey, each picture's by up to `reach` of the circle. Shape: (count, 3, 3)"""
     angle = 2 * torch.pi * reach * (2 * torch.rand(count, 1, 1) - 1)
     grey = torch.full((3, 3), 1 / 3)

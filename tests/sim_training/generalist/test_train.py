@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import _generalist
 from contract import generalist
-from sim_training.generalist.train import Demonstration, NothingToLearn, Training, fit
+from sim_training.generalist.train import Demonstration, NothingToLearn, Training, augmented, fit
 
 SIDE = 48
-QUICK = Training(steps=400, batch=32, shift_px=0)
+QUICK = Training(steps=800, batch=32, shift_px=0)
 
 
 def dots(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -92,3 +93,18 @@ def test_pictures_of_another_size_than_the_earlier_ones_are_refused(tmp_path: Pa
     small = Demonstration({"wrist": whole.images["wrist"][:, ::2, ::2]}, whole.actions, whole.instruction)
     with pytest.raises(NothingToLearn, match=f"{SIDE} px"):
         fit([small], tmp_path / "made", QUICK, start=tmp_path / "first", show=False)
+
+
+def test_hues_are_turned_by_up_to_the_share_asked_for_and_grey_stays_grey() -> None:
+    pictures = torch.tensor([[200, 20, 40], [90, 90, 90]], dtype=torch.uint8).expand(500, 2, 2, 3)
+    seen = augmented(pictures, Training(shift_px=0, brightness=0.0, tint=0.0, hue=0.1))[:, 0].numpy()
+
+    def hue_turns(rgb: np.ndarray) -> np.ndarray:
+        red, green, blue = rgb.T
+        return np.arctan2(3**0.5 * (green - blue), 2 * red - green - blue) / (2 * np.pi)
+
+    turned = hue_turns(seen[:, 0]) - hue_turns(np.array([[200.0, 20.0, 40.0]]))
+    assert -0.1001 < turned.min() < -0.08
+    assert 0.08 < turned.max() < 0.1001
+    np.testing.assert_allclose(seen[:, 0].sum(-1), 260, atol=0.01)
+    np.testing.assert_allclose(seen[:, 1], 90, atol=0.01)
