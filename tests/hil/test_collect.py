@@ -7,11 +7,13 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from robot_runtime.cell import Cell
 from robot_runtime.collection import classifier_training as training
 from robot_runtime.collection import episode
 from robot_runtime.collection.classifier import Card
@@ -39,7 +41,15 @@ def finish(process: subprocess.Popen[str]) -> str:
     return output
 
 
-def test_killed_in_the_middle_it_goes_on_and_what_it_recorded_can_be_replayed(tmp_path: Path) -> None:
+def unplug_the_camera_once_something_is_lifted(cell: Cell) -> None:
+    """Of a mock cell that is about to be started."""
+    with ScoringClient(MockCellAddresses.of_cell(cell).scoring, timeout_s=60) as scoring:
+        while scoring.truth().pose_base_object.position[2] < 0.05:
+            time.sleep(0.05)
+        scoring.disturb("camera", kind="unplugged")
+
+
+def test_killed_or_its_camera_lost_it_goes_on_and_what_it_recorded_can_be_replayed(tmp_path: Path) -> None:
     cell, file = write_free_cell(tmp_path, "collecting")
     folder, report, off = tmp_path / "episodes", tmp_path / "report.json", tmp_path / "off.json"
     arguments = ["--cell", file, "--out", folder, "--episodes", "2", "--report", report]
@@ -53,6 +63,12 @@ def test_killed_in_the_middle_it_goes_on_and_what_it_recorded_can_be_replayed(tm
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=30)
     assert_nothing_is_left_of(cell)
+    process = start(COLLECT, *arguments)
+    unplug_the_camera_once_something_is_lifted(cell)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 1
+    assert "sent no picture" in output.strip().splitlines()[-1]
+    assert len(list(folder.glob("*.h5"))) == 1, "the running episode is not kept, the one before is"
     finish(start(COLLECT, *arguments))
     figures = json.loads(report.read_text())
     assert figures["complete"]
