@@ -13,7 +13,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from scipy.optimize import least_squares
+import scipy  # which brings in scipy.optimize, a second of it, once it is used
 
 from calibration.board import BoardError, BoardView, pose_of
 from contract.poses import Pose, rotation_between
@@ -171,7 +171,7 @@ def _adjust(
 
     start = np.zeros(16 if intrinsics else 12)
     scale = np.array([0.01] * 12 + [1.0] * 4)[: len(start)]
-    found = least_squares(errors, start, loss="soft_l1", f_scale=_SOFT_PX, x_scale=scale, max_nfev=60)
+    found = scipy.optimize.least_squares(errors, start, loss="soft_l1", f_scale=_SOFT_PX, x_scale=scale, max_nfev=60)
     change = found.x
     # scipy scales its Jacobian by the loss; the covariance wants the plain one.
     step = 1e-6
