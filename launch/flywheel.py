@@ -63,8 +63,12 @@ class Arguments:
     """of each teacher"""
     expert_steps: int = 1_500_000
     """environment steps at most of the first expert, which has all help: dense rewards, starts further on"""
-    next_steps: int = 500_000
+    next_steps: int = 1_000_000
     """of the next one"""
+    next_algo: str = "vlajs_rpd"
+    """what it is trained by: to directional guidance, `vlajs`, a teacher says nothing about the fingers"""
+    next_threshold: float = 0.15
+    """share of the best reward at which its guidance ends: it then often holds the cube, all that its teacher knows"""
     seeds: tuple[int, ...] = (0,)
     """of the next expert, one run with each teacher for each"""
     reward: str = "simplified"
@@ -100,12 +104,16 @@ def main(arguments: Arguments) -> dict[str, Any]:
     after = teacher(out / "teacher_after", good, out / "teacher_before", arguments)
     say(f"    succeeds in {after['success']:.0%}")
     curves: dict[str, list[Curve]] = {"before": [], "after": []}
+    schedule = replace(UNAIDED.schedule, threshold=arguments.next_threshold)
+    unaided = replace(
+        UNAIDED, task=arguments.next_task, total_steps=arguments.next_steps, reward=arguments.reward,
+        algo=arguments.next_algo, schedule=schedule,
+    )  # fmt: skip
     for seed in arguments.seeds:
         for which, made in curves.items():
             say(f"6/6 the next task's expert, guided by {WORDS[which]}, seed {seed}")
             folder, guide = out / f"next_{which}" / f"seed{seed}", out / f"teacher_{which}"
-            unaided = replace(UNAIDED, task=arguments.next_task, reward=arguments.reward, seed=seed)
-            made.append(train(folder, replace(unaided, total_steps=arguments.next_steps), guide))
+            made.append(train(folder, replace(unaided, seed=seed), guide))
     return report(arguments, before, after, expert, curves)
 
 
@@ -144,7 +152,7 @@ def train(folder: Path, config: Config, guide: Path) -> Curve:
     done = folder / "report.json"
     if not done.exists():
         config = replace(
-            config, algo="vlajs", teacher=guide.name, eval_every=8, eval_episodes=64, stop_at=0.9, out=folder,
+            config, teacher=guide.name, eval_every=8, eval_episodes=64, stop_at=0.9, out=folder,
             video=False, report=done, resume=bool(complete_checkpoints(folder)),
         )  # fmt: skip
         instruction = generalist.read_card(guide).instructions[0]
