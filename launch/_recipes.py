@@ -11,7 +11,9 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from robot_runtime.collection.folders import DatasetError
 from robot_runtime.collection.rlds_features import VERSION
+from robot_runtime.collection.verifying import manifest
 
 
 class BadExport(ValueError):
@@ -20,10 +22,12 @@ class BadExport(ValueError):
 
 @dataclass(frozen=True)
 class Export:
-    """An RLDS export. root: the folder above it. cameras: its keys of pictures, the primary one first."""
+    """An RLDS export. root: the folder above it. frame: of its actions. cameras: its keys of pictures,
+    the primary one first."""
 
     name: str
     root: str
+    frame: str
     cameras: tuple[str, ...]
     episodes: int
     validation_episodes: int
@@ -37,8 +41,8 @@ def inspect(folder: Path) -> Export:
         step = features["featuresDict"]["features"]["steps"]["sequence"]["feature"]["featuresDict"]["features"]
         observation = step["observation"]["featuresDict"]["features"]
         counts = {each["name"]: sum(map(int, each["shardLengths"])) for each in info["splits"]}
-        name = info["name"]
-    except (OSError, ValueError, KeyError, TypeError):
+        name, frame = info["name"], manifest(folder)["frame"]
+    except (OSError, ValueError, KeyError, TypeError, DatasetError):
         raise BadExport(f"{folder} is no RLDS export: make one with launch/dataset.py export.") from None
     missing = sorted({"action", "language_instruction"} - set(step))
     if missing or "image" not in observation:
@@ -50,7 +54,7 @@ def inspect(folder: Path) -> Export:
             f"The dataset is called '{name}', its folder '{folder.name}': tensorflow-datasets wants one name."
         )
     cameras = ("image", *sorted(key for key in observation if key.startswith("image_")))
-    return Export(name, str(folder.absolute().parent), cameras, counts["train"], counts["val"])
+    return Export(name, str(folder.absolute().parent), frame, cameras, counts["train"], counts["val"])
 
 
 def openvla(exports: list[Export], model: str, steps: int) -> dict[str, str]:
@@ -58,9 +62,13 @@ def openvla(exports: list[Export], model: str, steps: int) -> dict[str, str]:
     names, roots = [export.name for export in exports], {export.root for export in exports}
     if len(roots) > 1 or len(set(names)) < len(names):
         raise BadExport("OpenVLA wants datasets of different names in one folder: export them beside each other.")
+    if len({export.frame for export in exports}) > 1:
+        raise BadExport("Some of these have their actions in the base's frame, some in the wrist's: export them alike.")
     root, name = shlex.quote(roots.pop()), "+".join(names)
     return {
-        "finetune.sh": _OPENVLA.format(name=name, root=root, model=shlex.quote(model), steps=steps),
+        "finetune.sh": _OPENVLA.format(
+            name=name, root=root, model=shlex.quote(model), steps=steps, save=save_every(steps)
+        ),
         "register.py": _REGISTER.format(name=name, names=names),
         "README.md": _readme("OpenVLA", "https://github.com/openvla/openvla", "c8f03f4", "OPENVLA", exports),
     }
@@ -73,24 +81,42 @@ def octo(exports: list[Export], model: str, steps: int) -> dict[str, str]:
     (export,) = exports
     primary = export.cameras[1] if len(export.cameras) > 1 else None
     return {
-        "finetune.sh": _OCTO.format(model=shlex.quote(model), steps=steps),
+        "finetune.sh": _OCTO.format(
+            model=shlex.quote(model), steps=steps, save=save_every(steps), warmup=min(2000, steps // 10)
+        ),
         "config.py": _OCTO_CONFIG.format(name=export.name, root=export.root, primary=primary),
         "standardize.py": _STANDARDIZE,
         "README.md": _readme("Octo", "https://github.com/octo-models/octo", "241fb35", "OCTO", exports),
     }
 
 
+def save_every(steps: int) -> int:
+    """About every 5000 steps, and at the end: both scripts save at multiples only."""
+    return steps // max(1, round(steps / 5000))
+
+
 def _readme(what: str, url: str, commit: str, variable: str, exports: list[Export]) -> str:
     names = ", ".join(f"`{export.name}`" for export in exports)
     train, val = sum(each.episodes for each in exports), sum(each.validation_episodes for each in exports)
-    return (
-        f"# Fine-tuning {what} on {names}\n\n{train} episodes to train on, {val} to validate on."
-        " On a machine with a GPU, the weights and this folder:\n\n"
-        f"    git clone {url} && git -C {what.lower()} checkout {commit}   # then install it as its README says\n"
-        f"    {variable}={what.lower()} ./finetune.sh\n\n"
-        f"The result is served with `launch/serve_teacher.py {what.lower()}`. Written by `launch/finetune.py`, which"
-        " has not run it.\n"
-    )
+    roots = ", ".join(sorted({export.root for export in exports}))
+    frame = "base" if exports[0].frame == "base" else "tool"
+    crop = " --centre-crop" if what == "OpenVLA" else ""
+    return f"""# Fine-tuning {what} on {names}
+
+{train} episodes to train on, {val} to validate on; they are looked for where they were made, in {roots}.
+On a machine with a GPU, the weights and this folder:
+
+    git clone {url} && git -C {what.lower()} checkout {commit}   # then install it as its README says
+    {variable}={what.lower()} ./finetune.sh
+
+What comes out is served, and asked for tenths of a second, with
+
+    launch/serve_teacher.py {what.lower()} --model FOLDER --frame {frame}{crop}
+    launch/train_sim.sh --teacher tcp://127.0.0.1:5570 --increments 2
+
+It has learnt from this cell's cameras, and is then shown ManiSkill's view from the side: how well it does there is
+what `launch/eval_teacher.py` is for. Written by `launch/finetune.py`, which has not run any of this.
+"""
 
 
 _OPENVLA = """#!/usr/bin/env bash
@@ -111,6 +137,7 @@ PYTHONPATH="$here:$PWD" torchrun --standalone --nnodes 1 --nproc-per-node 1 "$he
   --grad_accumulation_steps 3 \\
   --learning_rate 5e-4 \\
   --max_steps {steps} \\
+  --save_steps {save} \\
   --image_aug True \\
   --wandb_project "${{WANDB_PROJECT:-panda-jumpstart}}" \\
   --wandb_entity "${{WANDB_ENTITY:?set WANDB_ENTITY, or WANDB_MODE=offline and any name}}" "$@"
@@ -150,7 +177,9 @@ PYTHONPATH="$here:$PWD" python scripts/finetune.py \\
   --config.pretrained_path {model} \\
   --config.save_dir "$here/runs" \\
   --config.batch_size 64 \\
-  --config.num_steps {steps} "$@"
+  --config.num_steps {steps} \\
+  --config.optimizer.learning_rate.warmup_steps {warmup} \\
+  --config.save_interval {save} "$@"
 """
 
 _OCTO_CONFIG = '''"""Octo's own fine-tuning config, with this dataset in it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+import _reports
 from contract import artifact
 from contract.poses import Pose
 from contract.task_spec import TaskSpec
@@ -28,6 +30,7 @@ from sim_training.rollouts import NeverSucceeds, Track, Variant
 from sim_training.vulkan import NoVulkanDevice
 
 CELL = "simulation"
+SEEDS_PER_VARIANT = 100_000
 SHIPPED = Path(__file__).resolve().parent.parent / "policies"
 Source = Literal["rl", "human-like"]
 SOURCES: tuple[Source, ...] = ("rl", "human-like")
@@ -157,10 +160,12 @@ def collect(
         for index, variant in enumerate(variants):
             share = count // len(variants) + (index < count % len(variants))
             numbers = [index + k * len(variants) for k in range(share)]
+            first = seed * 1_000_000 + index * SEEDS_PER_VARIANT
+            for number in numbers:
+                _same(there.get(disk.name_of(number)), variant, first)
             if all(disk.name_of(number) in there for number in numbers):
                 bar.update(share)
                 continue
-            first = seed * 1_000_000 + index * 100_000
             act, _, factor = driver(source, spec, policy, first)
             tracks = rollouts.successes(spec.name, variant, act, share, first, batch, factor, randomise)
             for number, track in zip(numbers, tracks, strict=True):
@@ -170,13 +175,39 @@ def collect(
                 bar.update()
 
 
-def _there(folder: Path, task_name: str, policy: str) -> set[str]:
-    """Names of the episodes that an earlier start has left. Raises OtherEpisodes, EpisodeBroken."""
-    for path in disk.files(folder):
-        about = disk.read_about(path)
+def _there(folder: Path, task_name: str, policy: str) -> dict[str, About]:
+    """The episodes that an earlier start has left, by name. Raises OtherEpisodes, EpisodeBroken."""
+    found = {path.name: disk.read_about(path) for path in disk.files(folder)}
+    for name, about in found.items():
         if (about.task, about.policy) != (task_name, policy):
-            raise OtherEpisodes(f"{path} is of {about.task} by {about.policy}: name another folder with --out.")
-    return {path.name for path in disk.files(folder)}
+            raise OtherEpisodes(
+                f"{folder / name} is of {about.task} by {about.policy}: name another folder with --out."
+            )
+    return found
+
+
+def _same(about: About | None, variant: Variant, first: int) -> None:
+    """Raises OtherEpisodes where an episode that is there is not the one that would be made."""
+    if about and (about.variant != variant.name or not first <= (about.seed or 0) < first + SEEDS_PER_VARIANT):
+        raise OtherEpisodes(
+            f"The folder was collected with other variants or another seed (a {about.variant}, seed {about.seed}):"
+            " name another one with --out."
+        )
+
+
+def claim(note: Path, arguments: Any, free: tuple[str, ...]) -> None:
+    """Notes what a folder of work is of, so that none of other settings is taken for done. free: what may change.
+
+    Raises OtherSettings.
+    """
+    asked = {name: str(value) for name, value in vars(arguments).items() if name not in free}
+    if note.exists() and json.loads(note.read_text()) != asked:
+        raise OtherSettings(f"{note.parent} was begun with other settings: name another folder with --out.")
+    _reports.write(note, asked)
+
+
+class OtherSettings(ValueError):
+    """The folder holds what was made with other settings."""
 
 
 class NothingAsked(ValueError):
@@ -188,19 +219,28 @@ class OtherEpisodes(ValueError):
 
 
 def card_and_variants(task_name: str, names: tuple[str, ...]) -> tuple[TaskSpec, list[Variant]]:
-    """Raises UnknownTask, UnknownVariant."""
+    """Raises UnknownTask, UnknownVariant, NotDrawn."""
     unknown = sorted(set(names) - set(rollouts.VARIANTS))
     if unknown:
         raise UnknownVariant(f"There is no variant '{unknown[0]}'; choose from: {', '.join(rollouts.VARIANTS)}.")
-    return task(task_name), [rollouts.VARIANTS[name] for name in names]
+    card = task(task_name)
+    if card.object_name != "cube" or card.goal_low_m is not None or card.second_low_m is not None:
+        raise NotDrawn(
+            f"{task_name} has a goal, a second object or no cube, which pictures here do not show: lift_cube."
+        )
+    return card, [rollouts.VARIANTS[name] for name in names]
 
 
 class UnknownVariant(ValueError):
     """No object of the simulator has this name."""
 
 
+class NotDrawn(ValueError):
+    """Of this task not all that matters would be seen."""
+
+
 FAILURES = (
-    UnknownTask, UnknownVariant, NothingAsked, OtherEpisodes, artifact.ArtifactError, NeverSucceeds, NoVulkanDevice,
-    disk.EpisodeBroken, OSError,
+    UnknownTask, UnknownVariant, NotDrawn, NothingAsked, OtherEpisodes, OtherSettings, artifact.ArtifactError,
+    NeverSucceeds, NoVulkanDevice, disk.EpisodeBroken, OSError,
 )  # fmt: skip
 """What `collect` may say in one sentence."""

@@ -24,9 +24,10 @@ import tyro
 import _demonstrations
 import _recipes
 import _reports
-from contract.generalist import GeneralistUnusable
+from contract import generalist
 from robot_runtime.collection.episode import EpisodeBroken
 from robot_runtime.collection.folders import DatasetError
+from robot_runtime.collection.tfrecords import RecordsBroken
 from sim_training.export import circumstances
 from sim_training.generalist.train import NothingToLearn, Training, fit
 
@@ -35,7 +36,16 @@ class OutInUse(ValueError):
     """The folder to write to is something else."""
 
 
-EXPECTED = (NothingToLearn, GeneralistUnusable, EpisodeBroken, DatasetError, OutInUse, _recipes.BadExport, OSError)
+EXPECTED = (
+    NothingToLearn,
+    generalist.GeneralistUnusable,
+    EpisodeBroken,
+    DatasetError,
+    RecordsBroken,
+    OutInUse,
+    _recipes.BadExport,
+    OSError,
+)
 
 
 @dataclass(frozen=True)
@@ -93,7 +103,7 @@ class Octo(Recipe):
 def small(asked: Small) -> dict[str, Any]:
     """Trains and says what on. Raises one of EXPECTED."""
     torch.set_num_threads(max(1, torch.get_num_threads()))
-    if asked.out.exists() and not (asked.out / "card.json").exists():
+    if asked.out.exists() and not (asked.out / generalist.WEIGHTS).exists():
         raise OutInUse(f"{asked.out} exists and is no generalist: name another folder with --out.")
     began = time.monotonic()
     made_by = {

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import tyro
 
@@ -33,9 +34,9 @@ from sim_training.generalist.evaluate import evaluate
 from sim_training.generalist.train import Training, fit
 from sim_training.learning_curves import Curve, read_curve
 from sim_training.rollouts import VARIANTS
-from sim_training.settings import Config, complete_checkpoints
+from sim_training.settings import USER_ERRORS, Config, complete_checkpoints
 
-OBJECT = VARIANTS["red_cube"]
+OBJECT = "red_cube"
 """Nothing varies but places, as in VLAJS's and RPD's comparisons."""
 EVALUATION_SEED = 800_000_000
 UNAIDED = Config(randomise=False, near_starts=0.0, num_envs=64, log_std_end=-2.5)
@@ -82,33 +83,28 @@ class Arguments:
 
 
 def main(arguments: Arguments) -> dict[str, Any]:
-    """All stages that are missing. Raises Stopped or one of _sim_episodes.FAILURES."""
+    """All stages that are missing. Raises Stopped, USER_ERRORS or one of _sim_episodes.FAILURES."""
     torch.set_num_threads(1)
-    out, spec = arguments.out, task(arguments.task)
-    claim(arguments)
+    out, (spec, variants) = arguments.out, _sim_episodes.card_and_variants(arguments.task, (OBJECT,))
+    helped, unaided = plans(arguments)
+    _sim_episodes.claim(out / "turn.json", arguments, ("out", "report", "seeds"))
     _reports.check(arguments.report)
     say("1/6 a few human-like demonstrations (synthetic)")
     poor = out / "demonstrations"
-    _sim_episodes.collect(poor, spec, "human-like", [OBJECT], arguments.demonstrations, 0, randomise=False)
+    _sim_episodes.collect(poor, spec, "human-like", variants, arguments.demonstrations, 0, randomise=False)
     say("2/6 the old teacher")
     before = teacher(out / "teacher_before", poor, None, arguments)
     say(f"    succeeds in {before['success']:.0%}")
     say("3/6 an expert, guided by it")
-    helped = Config(task=arguments.task, total_steps=arguments.expert_steps)
     expert = train(out / "expert", helped, out / "teacher_before")
     say(f"4/6 {arguments.episodes} episodes of the expert")
     good = out / "episodes"
     policy = out / "expert" / "policy"
-    _sim_episodes.collect(good, spec, "rl", [OBJECT], arguments.episodes, 1, policy, randomise=False)
+    _sim_episodes.collect(good, spec, "rl", variants, arguments.episodes, 1, policy, randomise=False)
     say("5/6 the new teacher")
     after = teacher(out / "teacher_after", good, out / "teacher_before", arguments)
     say(f"    succeeds in {after['success']:.0%}")
     curves: dict[str, list[Curve]] = {"before": [], "after": []}
-    schedule = replace(UNAIDED.schedule, threshold=arguments.next_threshold)
-    unaided = replace(
-        UNAIDED, task=arguments.next_task, total_steps=arguments.next_steps, reward=arguments.reward,
-        algo=arguments.next_algo, schedule=schedule,
-    )  # fmt: skip
     for seed in arguments.seeds:
         for which, made in curves.items():
             say(f"6/6 the next task's expert, guided by {WORDS[which]}, seed {seed}")
@@ -117,18 +113,22 @@ def main(arguments: Arguments) -> dict[str, Any]:
     return report(arguments, before, after, expert, curves)
 
 
+def plans(arguments: Arguments) -> tuple[Config, Config]:
+    """How the first expert is trained, and how the next ones. Raises USER_ERRORS."""
+    helped = Config(task=arguments.task, total_steps=arguments.expert_steps)
+    schedule = replace(UNAIDED.schedule, threshold=arguments.next_threshold)
+    unaided = replace(
+        UNAIDED, task=arguments.next_task, total_steps=arguments.next_steps, reward=arguments.reward,
+        algo=arguments.next_algo, schedule=schedule,
+    )  # fmt: skip
+    helped.check()
+    unaided.check()
+    return helped, unaided
+
+
 def say(line: str) -> None:
     """At once, also into a file."""
     print(line, flush=True)
-
-
-def claim(arguments: Arguments) -> None:
-    """Notes what the folder is of. Raises Stopped where it is of another turn."""
-    asked = {name: str(value) for name, value in vars(arguments).items() if name not in ("out", "report", "seeds")}
-    noted = arguments.out / "turn.json"
-    if noted.exists() and json.loads(noted.read_text()) != asked:
-        raise Stopped(f"{arguments.out} holds a turn with other settings: name another folder with --out.")
-    _reports.write(noted, asked)
 
 
 def teacher(folder: Path, episodes: Path, start: Path | None, arguments: Arguments) -> dict[str, Any]:
@@ -138,9 +138,13 @@ def teacher(folder: Path, episodes: Path, start: Path | None, arguments: Argumen
         tried.unlink(missing_ok=True)
         fit(_demonstrations.read(episodes), folder, arguments.training, start, provenance=circumstances())
     if not tried.exists():
-        spec, painter = task(arguments.task), _sim_episodes.Studio().painter(OBJECT)
-        model, count = _generalist.load(folder), arguments.evaluation_episodes
-        outcome = evaluate(model, spec.name, spec.instruction, OBJECT, painter, count, EVALUATION_SEED, randomise=False)
+        spec, thing = task(arguments.task), VARIANTS[OBJECT]
+        model, count, painter = (
+            _generalist.load(folder),
+            arguments.evaluation_episodes,
+            _sim_episodes.Studio().painter(thing),
+        )
+        outcome = evaluate(model, spec.name, spec.instruction, thing, painter, count, EVALUATION_SEED, randomise=False)
         interval = wilson_interval(outcome.successes, count)
         _reports.write(tried, {"success": outcome.successes / count, "wilson_95": interval, "episodes": count})
     figures: dict[str, Any] = json.loads(tried.read_text())
@@ -175,7 +179,7 @@ def _guided(config: Config, guide: Path, instruction: str) -> None:
     from sim_training.train import train as train_policy
 
     _running.end_with_parent()
-    painter, model = _sim_episodes.Studio().painter(OBJECT), _generalist.load(guide)
+    painter, model = _sim_episodes.Studio().painter(VARIANTS[OBJECT]), _generalist.load(guide)
     name = f"small generalist {guide.name}, asked to “{instruction}”"
     try:
         train_policy(config, GeneralistTeacher(model, painter, config.spec, instruction, name))
@@ -224,8 +228,8 @@ def report(
 
 def median(steps: list[int | None]) -> int | None:
     """A seed that never got there counts as later than all others."""
-    ordered = sorted(steps, key=lambda each: float("inf") if each is None else each)
-    return ordered[len(ordered) // 2]
+    middle = float(np.median([float("inf") if each is None else each for each in steps]))
+    return None if middle == float("inf") else int(middle)
 
 
 def draw(
@@ -245,7 +249,7 @@ def draw(
     colours = {"before": "tab:grey", "after": "tab:blue"}
     for place, (which, one) in enumerate({"before": before, "after": after}.items()):
         low, high = one["wilson_95"]
-        reach = [[one["success"] - low], [high - one["success"]]]
+        reach = [[max(0.0, one["success"] - low)], [max(0.0, high - one["success"])]]
         left.bar(place, one["success"], yerr=reach, capsize=4, color=colours[which])
     left.set(title=f"teacher at {arguments.task}", ylabel="success", ylim=(0, 1.03))
     left.set_xticks((0, 1), WORDS.values())
@@ -266,7 +270,7 @@ def run() -> int:
     arguments = tyro.cli(Arguments, description=__doc__)
     try:
         figures = main(arguments)
-    except (*_sim_episodes.FAILURES, generalist.GeneralistUnusable, Stopped) as error:
+    except (*_sim_episodes.FAILURES, *USER_ERRORS, generalist.GeneralistUnusable, Stopped) as error:
         print(f"flywheel: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -31,7 +31,6 @@ from robot_runtime.bridge_client import BridgeClient, BridgeFaulted, BridgeLost,
 from robot_runtime.cell import Cell, load_cell
 from robot_runtime.collection.episode import square
 from robot_runtime.generalist_loop import GeneralistLoop, Step
-from robot_runtime.loop import LoopStatistics
 from robot_runtime.mock_cell.variants import UnknownVariant, variant
 from robot_runtime.trials import Trial, go_to_start, summary
 
@@ -41,6 +40,8 @@ EXPECTED = (
 )  # fmt: skip
 SETTLE_S, SILENT_S = 1.0, 1.0
 """Robot time until what was put down lies still; wall time without a picture after which a camera is lost."""
+TRIAL_SEEDS = 600_000_000
+"""Objects lie elsewhere in trials than in any episode that was collected."""
 _ASK_EVERY = 10
 """Setpoints between two looks at whether the task is done."""
 
@@ -55,7 +56,7 @@ class Arguments:
     """name of the task card: start pose, bounds, and what counts as success"""
     instruction: str | None = None
     """what to tell it; the task card's words if not given"""
-    cell: str = "mock"
+    cell: str = "mock_rldg"
     """name of a cell under launch/cells, or a cell file"""
     trials: int = 10
     """how many"""
@@ -125,13 +126,13 @@ class Run:
     def _one(self, index: int, client: BridgeClient, spec: TaskSpec, cell: Cell, loop: GeneralistLoop) -> None:
         arguments, judge = self.arguments, self._judge
         kind = arguments.variants[index % len(arguments.variants)] if arguments.variants else None
-        seed = arguments.seed * _rig.SEEDS_PER_RUN + index
+        seed = TRIAL_SEEDS + arguments.seed * _rig.SEEDS_PER_RUN + index
         go_to_start(client, spec, judge.looked_at)
         judge.set_up(seed, kind)
         client.wait_until(client.latest().stamp + SETTLE_S)
         faults_before, failure = client.status().counters.faults, None
         client.arm()
-        begin, statistics = client.latest().stamp, LoopStatistics()
+        begin = client.latest().stamp
 
         def finished(step: Step) -> bool:
             done_s = step.state.stamp - begin
@@ -140,7 +141,7 @@ class Run:
 
         try:
             with judge.watching() as stop_asked:
-                statistics = loop.run(round(arguments.longest_s * 10), finished, stop_asked)
+                loop.run(round(arguments.longest_s * 10), finished, stop_asked)
         except BridgeFaulted as error:
             failure = str(error)
         except BaseException:
@@ -150,7 +151,7 @@ class Run:
         duration_s = client.latest().stamp - begin
         client.stop()
         faults = client.status().counters.faults - faults_before
-        trial = judge.judged(Trial(index, seed, None, failure, begin, duration_s, False, faults, statistics))
+        trial = judge.judged(Trial(index, seed, None, failure, begin, duration_s, False, faults, loop.statistics))
         self.trials.append(trial)
         self.variants.append(kind or "usual")
         word = _terminal.paint("done", _terminal.GREEN) if trial.success else _terminal.paint("failed", _terminal.RED)

@@ -37,6 +37,7 @@ class GeneralistLoop:
         self._arm, self._see, self._model = arm, see, model
         self._spec, self._instruction = spec, instruction
         self._ticks = round(spec.rate_hz / model.card.rate_hz)
+        self.statistics = LoopStatistics()
         self._scale = np.array([spec.translation_scale_m] * 3 + [s or np.inf for s in spec.rotation_scale_rad])
 
     def run(
@@ -46,7 +47,8 @@ class GeneralistLoop:
 
         Raises OperatorStopped, BridgeFaulted, BridgeLost, CameraStalled.
         """
-        arm, spec, statistics = self._arm, self._spec, LoopStatistics()
+        arm, spec = self._arm, self._spec
+        self.statistics = statistics = LoopStatistics()
         state = arm.latest()
         command, due, closed = state.pose_base_tcp, state.stamp, False
         gripper = Gripper(self._model.card.rate_hz)

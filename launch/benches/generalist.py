@@ -7,6 +7,7 @@ draws, tabulates. Every cell of the table is kept as it is finished; started aga
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import sys
 from dataclasses import asdict, dataclass, field
@@ -60,6 +61,7 @@ def run(arguments: Arguments) -> int:
     """Does what is missing, then draws and tabulates everything; Ctrl-C and kills keep what is finished."""
     torch.set_num_threads(1)
     try:
+        _sim_episodes.claim(arguments.out / "study.json", arguments, ("sizes", "seeds", "out", "report"))
         collect(arguments)
         studio = _sim_episodes.Studio()
         cells = list(product(arguments.sizes, arguments.seeds, _sim_episodes.SOURCES))
@@ -82,8 +84,9 @@ def run(arguments: Arguments) -> int:
 def collect(arguments: Arguments) -> None:
     """As many successful episodes of each source as the largest size needs. Raises _sim_episodes.FAILURES."""
     spec, variants = _sim_episodes.card_and_variants(arguments.task, SEEN)
+    count = len(SEEN) * math.ceil(max(arguments.sizes) / len(SEEN))
     for source in _sim_episodes.SOURCES:
-        _sim_episodes.collect(arguments.out / "episodes" / source, spec, source, variants, max(arguments.sizes), 0)
+        _sim_episodes.collect(arguments.out / "episodes" / source, spec, source, variants, count, 0)
 
 
 def measure(

@@ -86,6 +86,8 @@ def fit(
     episodes = list(demonstrations)
     if not episodes:
         raise NothingToLearn("There are no episodes to learn from: collect some, or name another folder.")
+    if known and cameras and cameras != known.cameras:
+        raise NothingToLearn(f"{start} looks at {', '.join(known.cameras)}: leave out --cameras, or start without it.")
     looked_at = known.cameras if known else cameras or tuple(sorted(episodes[0].images))
     instructions = list(dict.fromkeys(plain(each.instruction) for each in episodes))
     low, high = (np.array(known.low), np.array(known.high)) if known else _range(episodes)

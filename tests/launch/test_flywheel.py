@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import flywheel
 import numpy as np
 import pytest
 
+import _sim_episodes
 from sim_training.learning_curves import Curve
+from sim_training.settings import USER_ERRORS
 
 TRIED = {"before": {"success": 0.1, "wilson_95": [0.05, 0.2]}, "after": {"success": 0.6, "wilson_95": [0.5, 0.7]}}
 
@@ -32,11 +35,21 @@ def test_the_report_has_what_was_promised_and_the_chart_lies_beside_it(tmp_path:
     assert (tmp_path / "turn.png").stat().st_size > 1000
 
 
-def test_a_folder_holds_one_turn(tmp_path: Path) -> None:
-    flywheel.claim(flywheel.Arguments(out=tmp_path))
-    flywheel.claim(flywheel.Arguments(out=tmp_path, seeds=(0, 1)))
-    with pytest.raises(flywheel.Stopped, match="--out"):
-        flywheel.claim(flywheel.Arguments(out=tmp_path, episodes=7))
+def test_a_folder_holds_one_turn_of_as_many_seeds_as_one_likes(tmp_path: Path) -> None:
+    def claim(**asked: Any) -> None:
+        _sim_episodes.claim(tmp_path / "turn.json", flywheel.Arguments(out=tmp_path, **asked), ("out", "seeds"))
+
+    claim()
+    claim(seeds=(0, 1))
+    with pytest.raises(_sim_episodes.OtherSettings, match="--out"):
+        claim(episodes=7)
+
+
+@pytest.mark.parametrize("asked", [{"next_algo": "vlajs_rdp"}, {"next_task": "pick_cub"}, {"reward": "spars"}])
+def test_what_the_last_stage_could_not_do_is_said_before_the_first(tmp_path: Path, asked: dict[str, Any]) -> None:
+    with pytest.raises(USER_ERRORS, match=r"[Dd]id you mean"):
+        flywheel.main(flywheel.Arguments(out=tmp_path, **asked))
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_teacher_that_is_there_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,9 @@ import pytest
 import _recipes
 
 
-def export(folder: Path, name: str = "lift_cube", cameras: tuple[str, ...] = ("image", "image_front")) -> Path:
+def export(
+    folder: Path, name: str = "lift_cube", cameras: tuple[str, ...] = ("image", "image_front"), frame: str = "base"
+) -> Path:
     """What of an RLDS export a recipe reads."""
     inside = folder / name / _recipes.VERSION
     inside.mkdir(parents=True)
@@ -24,6 +26,7 @@ def export(folder: Path, name: str = "lift_cube", cameras: tuple[str, ...] = ("i
     step: dict[str, Any] = {"observation": observation, "action": {}, "language_instruction": {}}
     steps = {"sequence": {"feature": {"featuresDict": {"features": step}}}}
     (inside / "features.json").write_text(json.dumps({"featuresDict": {"features": {"steps": steps}}}))
+    (folder / name / "export.json").write_text(json.dumps({"frame": frame}))
     return folder / name
 
 
@@ -50,7 +53,17 @@ def test_several_experts_are_one_mixture_for_openvla_and_too_many_for_octo(tmp_p
     apart = both[0], export(tmp_path / "elsewhere", "push_cube")
     with pytest.raises(_recipes.BadExport, match="beside each other"):
         finetune.recipe(finetune.Openvla(apart, tmp_path / "other"))
+    unlike = both[0], export(tmp_path, "pull_cube", frame="wrist")
+    with pytest.raises(_recipes.BadExport, match="export them alike"):
+        finetune.recipe(finetune.Openvla(unlike, tmp_path / "other"))
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("steps", [1, 900, 5000, 12_000, 20_000])
+def test_what_was_trained_is_saved_at_the_end_at_the_latest(steps: int) -> None:
+    every = _recipes.save_every(steps)
+    assert 1 <= every <= min(steps, 7500)
+    assert steps % every <= steps // 5000, "only a few steps after the last time it is saved"
 
 
 def test_the_recipe_for_octo_is_rldgs(tmp_path: Path) -> None:
