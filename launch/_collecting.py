@@ -15,7 +15,7 @@ import _rig
 import _terminal
 from perception.camera import Frame
 from perception.realsense import RealSenseCamera
-from robot_runtime.bridge_client import BridgeFaulted
+from robot_runtime.bridge_client import BridgeFaulted, BridgeRefused
 from robot_runtime.collection.classifier import CameraNotThere, StopSignal, SuccessClassifier
 from robot_runtime.collection.episode import About, Episode
 from robot_runtime.collection.film import Eye
@@ -111,7 +111,7 @@ class Collector:
                 raise TooManyFailures(f"{self._targets.failures_in_a_row} failures in a row. {TooManyFailures.__doc__}")
             if pause:
                 _terminal.ask("Paused, the arm is at rest. Enter goes on, Ctrl-C ends.")
-        self._runner.go_to_start()
+        self._go_home(self._settings.seed * _rig.SEEDS_PER_RUN + number)
 
     def report(self) -> dict[str, Any]:
         """Of this run."""
@@ -179,10 +179,7 @@ class Collector:
     def _put_in_place(self, seed: int, variant: str) -> PlacedBy:
         """The arm at its start pose, the object at rest in sight. Raises NothingInSight."""
         rig, runner = self._rig, self._runner
-        if self._carries:
-            with contextlib.suppress(BridgeFaulted):  # which going to the start clears; the object lies somewhere
-                put_down(rig.client, rig.estimator.latest(rig.client.latest()), random_place(rig.spec, seed))
-        runner.go_to_start()
+        self._go_home(seed)
         if self._settings.scripted and variant == self._variant:
             rig.judge.begin()
             rig.estimator.tracker.forget()
@@ -194,6 +191,17 @@ class Collector:
         rig.estimator.tracker.forget()
         runner.wait_for_object()
         return "cell"
+
+    def _go_home(self, seed: int) -> None:
+        """What the hand holds is put down first. At a terminal Enter or space stops the arm and ends the run."""
+        rig = self._rig
+        with _terminal.StopKey(interrupts=True) if sys.stdin.isatty() else contextlib.nullcontext():
+            if self._carries:
+                # A fault is cleared on the way to the start, once the operator was asked; the object lies somewhere.
+                with contextlib.suppress(BridgeFaulted, BridgeRefused):
+                    put_down(rig.client, rig.estimator.latest(rig.client.latest()), random_place(rig.spec, seed))
+                self._carries = False
+            self._runner.go_to_start()
 
     def _tell(self, number: int, variant: str, trial: Trial, steps: int) -> None:
         colour, word = (_terminal.GREEN, "lifted") if trial.success else (_terminal.RED, "failed")

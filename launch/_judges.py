@@ -52,6 +52,9 @@ class Judge(Protocol):
     def succeeded(self) -> bool:
         """Whether the task has been done since the set-up."""
 
+    def before_opening(self) -> None:
+        """Returns when the gripper may let go of what it holds."""
+
     def check(self) -> None:
         """After trouble: raises what explains it, if this side knows."""
 
@@ -108,6 +111,9 @@ class GroundTruth:
         """In truth."""
         return self._scoring.truth().success
 
+    def before_opening(self) -> None:
+        """Nothing breaks."""
+
     def check(self) -> None:
         """Whether the mock cell still runs. Raises MockCellFailed."""
         self._mock.check()
@@ -163,8 +169,12 @@ class Operator:
         """Asks where nothing was said, and warns before the gripper opens."""
         success = self.succeeded() if said is None else said
         if not (self._puts_down and success):
-            _terminal.ask(f"The gripper opens now: hold the {self._object} or let it fall. Enter goes on.")
+            self.before_opening()
         return trial.judged(success)
+
+    def before_opening(self) -> None:
+        """Warns."""
+        _terminal.ask(f"The gripper opens now: hold the {self._object} or let it fall. Enter goes on.")
 
     def succeeded(self) -> bool:
         """Asks."""

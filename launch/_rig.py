@@ -42,7 +42,7 @@ BLIND_TRIALS = 3
 CAMERA_SILENT_S = 3.0
 """Wall time without a frame after which it is the camera's fault that nothing is in sight."""
 
-SEEDS_PER_RUN = 10_000
+SEEDS_PER_RUN, MOST_SEED = 10_000, 50_000
 """Trial k of seed s sets the scene by s * this + k, so that runs of different seeds share no scene."""
 
 
@@ -106,6 +106,17 @@ def described(policy: artifact.Policy) -> str:
     """Where it comes from, in a few words."""
     made = policy.card["provenance"]
     return f"{policy.spec.name}, {made.get('env_steps', 0) / 1e6:.1f} M steps, commit {made.get('commit', 'unknown')}"
+
+
+def fingerprint(policy: artifact.Policy) -> str:
+    """Tells policies of one description apart."""
+    return f"weights {policy.card['files']['policy.safetensors']['sha256'][:12]}"
+
+
+def check_seed(seed: int) -> None:
+    """Raises WrongArgument where a trial's own seed would not be one."""
+    if not 0 <= seed <= MOST_SEED:
+        raise WrongArgument(f"--seed is {seed}; it is a whole number from 0 to {MOST_SEED}.")
 
 
 def open_rig(

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import sys
+import termios
 import threading
+from collections.abc import Iterator
 from types import TracebackType
 
 from robot_runtime.teleoperation.keyboard import TerminalKeys
@@ -34,14 +39,24 @@ def say(line: str) -> None:
 
 
 def ask(question: str) -> str:
-    """The operator's answer, lower case and stripped."""
-    return input(f"\n{paint(question, BOLD)} ").strip().lower()
+    """The operator's answer, lower case and stripped; what was pressed before the question is none."""
+    with StopKey.aside():
+        if sys.stdin.isatty():
+            termios.tcflush(sys.stdin, termios.TCIFLUSH)
+        try:
+            return input(f"\n{paint(question, BOLD)} ").strip().lower()
+        except EOFError:
+            raise KeyboardInterrupt from None
 
 
 class StopKey:
     """While the block runs, Enter or space asks for a stop (Ctrl-C does so anyway), p for a pause after it."""
 
-    def __init__(self) -> None:
+    _running: StopKey | None = None
+
+    def __init__(self, interrupts: bool = False) -> None:
+        """interrupts: a stop is what Ctrl-C is, for motions that nobody else ends."""
+        self._interrupts = interrupts
         self._pressed, self._pause = threading.Event(), threading.Event()
         self._leaving = threading.Event()
         self._keys = TerminalKeys()
@@ -49,6 +64,19 @@ class StopKey:
     def __call__(self) -> bool:
         """Whether a stop was asked for."""
         return self._pressed.is_set()
+
+    @staticmethod
+    @contextlib.contextmanager
+    def aside() -> Iterator[None]:
+        """While the block runs, keys are answers to a question."""
+        running = StopKey._running
+        if running is not None:
+            running.__exit__(None, None, None)
+        try:
+            yield
+        finally:
+            if running is not None:
+                running.__enter__()
 
     @property
     def pause(self) -> bool:
@@ -62,11 +90,13 @@ class StopKey:
         self._keys.__enter__()
         self._thread = threading.Thread(target=self._watch, name="stop-key", daemon=True)
         self._thread.start()
+        StopKey._running = self
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        StopKey._running = None
         self._leaving.set()
         self._thread.join()
         self._keys.__exit__(kind, value, trace)
@@ -77,3 +107,6 @@ class StopKey:
             for meant, asked in (("\n\r ", self._pressed), ("pP", self._pause)):
                 if keys & set(meant):
                     asked.set()
+            if self._interrupts and self._pressed.is_set():
+                os.kill(os.getpid(), signal.SIGINT)
+                return

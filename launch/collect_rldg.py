@@ -114,8 +114,7 @@ class Run:
         classifier = SuccessClassifier(arguments.classifier, spec.name) if arguments.classifier else None
         assert cell.wrist_camera is not None
         calibration = f"front {calibration_name(cell.camera)}, wrist {calibration_name(cell.wrist_camera)}"
-        weights = policy.card["files"]["policy.safetensors"]["sha256"]
-        kind = Kind(spec.name, spec.contract_hash(), f"{_rig.described(policy)}, weights {weights[:12]}")
+        kind = Kind(spec.name, spec.contract_hash(), f"{_rig.described(policy)}, {_rig.fingerprint(policy)}")
         stack.enter_context(alone_in(arguments.out))
         self.folder = Folder(arguments.out, kind)
         self.targets = Targets.shared(arguments.episodes, names, 1 if cell.mock is not None else STAY_AT_A_LAB)
@@ -165,6 +164,7 @@ def check_arguments(arguments: Arguments, cell: Cell) -> None:
         raise WrongArgument("--episodes must be at least 1.")
     if arguments.failures < 1:
         raise WrongArgument("--failures must be at least 1.")
+    _rig.check_seed(arguments.seed)
     if cell.wrist_camera is None:
         raise WrongArgument(
             f"Cell '{cell.name}' has no wrist_camera, whose pictures episodes need: add it to the cell file."

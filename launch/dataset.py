@@ -31,6 +31,7 @@ from robot_runtime.collection.folders import (
     Entry,
     check_alike,
     check_judged,
+    check_once,
     entries,
     episode_files,
     new_folder,
@@ -114,8 +115,12 @@ class Mix:
             raise DatasetError("--segment and --expert go together: whose segment it is, and which.")
         if self.size is not None and self.size < 1:
             raise DatasetError("--size must be 1 at least.")
+        if self.seed < 0:
+            raise DatasetError("--seed must be 0 at least.")
         found = entries(self.folders)
         experts = entries(self.expert)
+        check_once(found)
+        check_once(experts)
         check_alike([*found, *experts])
         pieces = self._chosen(found)
         if self.segment is not None:
@@ -195,6 +200,8 @@ class Export:
     def run(self) -> dict[str, Any]:
         """Writes the folder."""
         began = time.monotonic()
+        if self.seed < 0:
+            raise DatasetError("--seed must be 0 at least.")
         found = entries(self.folders)
         export.export(self.out, self.format, found, self.frame, self.seed, _own_environment.run)
         size = sum(path.stat().st_size for path in self.out.rglob("*") if path.is_file())

@@ -26,13 +26,14 @@ from robot_runtime.collection.classifier import (
     precision_recall,
 )
 from robot_runtime.collection.episode import EpisodeBroken
+from robot_runtime.collection.folders import DatasetError, episode_files
 
 
 class WrongEpisodes(ValueError):
     """The episodes cannot be judged. Name others, or another classifier."""
 
 
-EXPECTED = (ClassifierUnusable, WrongEpisodes, EpisodeBroken, OSError)
+EXPECTED = (ClassifierUnusable, WrongEpisodes, DatasetError, EpisodeBroken, OSError)
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,6 @@ def check(paths: list[Path], arguments: Arguments, classifier: SuccessClassifier
     """Raises WrongEpisodes, EpisodeBroken before any episode is touched."""
     if arguments.relabel and arguments.compare:
         raise WrongEpisodes("--compare writes nothing and --relabel everything: leave one of them out.")
-    if not paths:
-        raise WrongEpisodes(f"There are no episodes in {', '.join(map(str, arguments.data))}: name other folders.")
     for path in paths:
         about = episodes.read_about(path)
         if about.task != classifier.card.task:
@@ -66,12 +65,14 @@ def check(paths: list[Path], arguments: Arguments, classifier: SuccessClassifier
 
 
 def judge(path: Path, classifier: SuccessClassifier, arguments: Arguments) -> dict[str, Any]:
-    """One episode, labelled if it is to be. Raises WrongEpisodes, EpisodeBroken, OSError."""
+    """One episode, labelled if it is to be. Raises WrongEpisodes, DatasetError, EpisodeBroken, OSError."""
     read = episodes.read(path, with_frames=True)
     try:
         said = classifier.succeeded(read)
     except CameraNotThere as error:
         raise WrongEpisodes(f"{path} {error}") from error
+    except EpisodeBroken as error:
+        raise EpisodeBroken(f"{path}: {error}") from error
     before = read.about
     writes = not arguments.compare and (arguments.relabel or before.success is None)
     if writes:
@@ -99,7 +100,7 @@ def main(arguments: Arguments) -> None:
     """Raises one of EXPECTED."""
     _reports.check(arguments.report)
     classifier = SuccessClassifier(arguments.classifier)
-    paths = [path for folder in arguments.data for path in episodes.files(folder)]
+    paths = [path for folder in arguments.data for path in episode_files(folder)]
     check(paths, arguments, classifier)
     rows = [judge(path, classifier, arguments) for path in tqdm(paths, desc="judging episodes", mininterval=1.0)]
     found = figures(rows)

@@ -30,6 +30,7 @@ from robot_runtime.cell import load_cell
 from robot_runtime.collection import actions, episode
 from robot_runtime.collection.episode import Episode, EpisodeBroken
 from robot_runtime.collection.playback import distances_mm, off_path_mm, play
+from robot_runtime.collection.put_down import holds_something
 from robot_runtime.mock_cell.variants import UnknownVariant, variant
 from robot_runtime.trials import go_to_start
 
@@ -68,13 +69,15 @@ class Replay:
     success_then: bool | None
 
 
-def read(files: tuple[Path, ...]) -> tuple[TaskSpec, list[Episode]]:
+def read(files: tuple[Path, ...], raw: bool) -> tuple[TaskSpec, list[Episode]]:
     """The episodes and the one task of all of them. Raises EpisodeBroken, UnknownTask, WrongArgument."""
     if not files:
         raise _rig.WrongArgument("Name the episodes' files.")
     made = [episode.read(file) for file in files]
     spec = task(made[0].about.task)
     for file, each in zip(files, made, strict=True):
+        if raw and "stamp" not in each.ticks:
+            raise _rig.WrongArgument(f"{file} has no raw signals, as those of a simulator: leave out --raw.")
         if each.about.contract_hash != spec.contract_hash():
             raise _rig.WrongArgument(
                 f"{file} is of '{each.about.task}' under contract {each.about.contract_hash[:12]}, '{spec.name}' has"
@@ -83,10 +86,10 @@ def read(files: tuple[Path, ...]) -> tuple[TaskSpec, list[Episode]]:
     return spec, made
 
 
-def set_up(judge: _judges.Judge, made: Episode) -> None:
-    """The object where it was when the episode began: by its seed, or where it was seen then."""
+def set_up(judge: _judges.Judge, made: Episode, by_seed: bool) -> None:
+    """The object where it was when the episode began: by its seed, if a mock cell has it, or where it was seen then."""
     about = made.about
-    if about.notes.get("placed_by") == "cell" and about.success_by == "truth":
+    if by_seed and about.notes.get("placed_by") == "cell" and about.success_by == "truth":
         judge.set_up(about.seed, about.variant)
     else:
         judge.put_back(about.variant, actions.pose_of(made.steps["pose_base_object"][0]))
@@ -94,7 +97,7 @@ def set_up(judge: _judges.Judge, made: Episode) -> None:
 
 def replay(stack: contextlib.ExitStack, arguments: Arguments, done: list[Replay]) -> None:
     """All of them, one after the other, added to `done`. Raises one of EXPECTED."""
-    spec, episodes = read(arguments.episodes)
+    spec, episodes = read(arguments.episodes, arguments.raw)
     cell = load_cell(arguments.cell)
     _reports.check(arguments.report)
     if cell.mock is not None:
@@ -110,11 +113,13 @@ def replay(stack: contextlib.ExitStack, arguments: Arguments, done: list[Replay]
     try:
         for file, made in zip(arguments.episodes, episodes, strict=True):
             go_to_start(client, spec, judge.looked_at)
-            set_up(judge, made)
+            set_up(judge, made, by_seed=cell.mock is not None)
             played = play(client, spec, made, arguments.raw)
             path_mm, off_mm = off_path_mm(made, played).max(), distances_mm(made, played)
             max_mm, rms_mm = float(off_mm.max()), float(np.sqrt(np.mean(off_mm**2)))
             success = judge.succeeded()
+            if holds_something(client):
+                judge.before_opening()
             done.append(
                 Replay(
                     file.name, len(made), float(path_mm), max_mm, rms_mm, played.clipped, success, made.about.success

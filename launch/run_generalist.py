@@ -111,6 +111,7 @@ class Run:
         model.check(instruction)
         if self.arguments.trials < 1:
             raise _rig.WrongArgument("--trials must be at least 1.")
+        _rig.check_seed(self.arguments.seed)
         if self.arguments.variants and cell.mock is None:
             raise _rig.WrongArgument("--variants is for a mock cell; on a lab cell put the object there yourself.")
         for name in self.arguments.variants:

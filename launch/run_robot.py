@@ -23,7 +23,7 @@ import _judges
 import _reports
 import _rig
 import _terminal
-from _rig import BLIND_TRIALS, SEEDS_PER_RUN, LiveLine, WrongArgument
+from _rig import BLIND_TRIALS, SEEDS_PER_RUN, LiveLine, WrongArgument, check_seed
 from _true_poses import TruePoses
 from contract.tasks import task
 from perception.estimator import Estimator
@@ -167,6 +167,7 @@ def check_arguments(arguments: Arguments, cell: Cell) -> None:
     """Raises WrongArgument before anything is started."""
     if arguments.trials < 1:
         raise WrongArgument("--trials must be at least 1.")
+    check_seed(arguments.seed)
     if not 0 <= arguments.pushes <= 10:
         raise WrongArgument("--pushes must be 0 to 10.")
     for name in ("video", "randomise_visuals", "pushes", "true_poses"):

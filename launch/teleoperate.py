@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import tyro
 
 import _collecting
@@ -145,8 +146,9 @@ class Run:
         check_arguments(arguments, cell)
         assert cell.wrist_camera is not None
         calibration = f"front {calibration_name(cell.camera)}, wrist {calibration_name(cell.wrist_camera)}"
-        keyboard = open_keyboard(arguments)
-        mouse = [stack.enter_context(SpaceMouse(arguments.speed))] if arguments.device == "spacemouse" else []
+        down = np.array(spec.start_quaternion)
+        keyboard = open_keyboard(arguments, down)
+        mouse = [stack.enter_context(SpaceMouse(arguments.speed, down))] if arguments.device == "spacemouse" else []
         actor, name = choose_actor(arguments, spec)
         kind = Kind(spec.name, spec.contract_hash(), name)
         stack.enter_context(alone_in(arguments.out))
@@ -197,22 +199,23 @@ def choose_actor(arguments: Arguments, spec: TaskSpec) -> tuple[Actor, str]:
     if arguments.policy is None and arguments.device != "clumsy":
         return Still(), by
     policy = _rig.load_policy(spec, arguments.policy)
-    return policy, f"{_rig.described(policy)}, overruled by {by}"
+    return policy, f"{_rig.described(policy)}, {_rig.fingerprint(policy)}, overruled by {by}"
 
 
-def open_keyboard(arguments: Arguments) -> Keyboard | None:
+def open_keyboard(arguments: Arguments, hand: np.ndarray) -> Keyboard | None:
     """There beside every other device, to end and to stop; only the clumsy hand does without. Raises DeviceMissing."""
     if arguments.device == "clumsy" and not sys.stdin.isatty():
         return None
-    keyboard = Keyboard(arguments.speed)
+    keyboard = Keyboard(arguments.speed, hand)
     with keyboard:
         return keyboard
 
 
 def check_arguments(arguments: Arguments, cell: Cell) -> None:
     """Raises WrongArgument, UnknownVariant before anything is started."""
-    if arguments.episodes < 1 or (arguments.seconds is not None and arguments.seconds < 1.0):
+    if arguments.episodes < 1 or (arguments.seconds is not None and not 1.0 <= arguments.seconds < math.inf):
         raise WrongArgument("--episodes and --seconds must be at least 1.")
+    _rig.check_seed(arguments.seed)
     if not 0.0 < arguments.speed <= 1.0:
         raise WrongArgument(f"--speed is {arguments.speed:g}; it is a share of full speed: above 0, 1 at most.")
     if cell.wrist_camera is None:

@@ -29,11 +29,12 @@ from robot_runtime.collection import episode as episodes
 from robot_runtime.collection.classifier import Card
 from robot_runtime.collection.classifier_training import Backbone, Scored, Shown, UnusableData
 from robot_runtime.collection.episode import EpisodeBroken
+from robot_runtime.collection.folders import DatasetError, episode_files, origin_of, source_of
 from robot_runtime.collection.success_steps import DONE, NOT_DONE, lifts
 from robot_runtime.mock_cell.rendering import NoOffscreenRendering
 
 ROOT = Path(__file__).resolve().parent.parent
-EXPECTED = (CellError, UnknownTask, UnusableData, EpisodeBroken, NoOffscreenRendering, OSError)
+EXPECTED = (CellError, UnknownTask, UnusableData, DatasetError, EpisodeBroken, NoOffscreenRendering, OSError)
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,15 @@ class Arguments:
 
 
 def read(arguments: Arguments) -> list[Shown]:
-    """All episodes. Raises UnusableData, EpisodeBroken."""
+    """All episodes. Raises UnusableData, DatasetError, EpisodeBroken."""
     spec = task(arguments.task)
-    paths = [path for folder in arguments.data for path in episodes.files(folder)]
-    if not paths:
-        raise UnusableData(f"There are no episodes in {', '.join(map(str, arguments.data))}: collect some first.")
+    paths = [path for folder in arguments.data for path in episode_files(folder)]
+    recorded: dict[tuple[str, str], Path] = {}
+    for path in paths:
+        origin = origin_of(episodes.read_about(path), source_of(path))
+        if (first := recorded.get(origin)) is not None:
+            raise UnusableData(f"{path} and {first} are of one recording: what it is tried on would have been learnt.")
+        recorded[origin] = path
     return [training.show(path, spec, arguments.cameras) for path in tqdm(paths, desc="reading episodes")]
 
 
@@ -151,7 +156,8 @@ def check(arguments: Arguments) -> None:
         raise UnusableData(f"{arguments.out} exists: name a new folder for the classifier.")
     if min(arguments.steps, arguments.consecutive) < 1 or arguments.batch < 2 or not 0.5 <= arguments.precision <= 1:
         raise UnusableData("--steps and --consecutive must be at least 1, --batch 2, --precision between 0.5 and 1.")
-
+    if arguments.seed < 0:
+        raise UnusableData("--seed must be 0 at least.")
     drawable = set(arguments.cameras) <= set(_rendered_success.CAMERAS) and lifts(task(arguments.task))
     if arguments.rendered and not drawable:
         raise UnusableData("--rendered draws lifting tasks for the cameras wrist and front: leave it out.")

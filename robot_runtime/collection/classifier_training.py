@@ -29,7 +29,7 @@ from robot_runtime.collection.classifier import (
     of_episode,
     precision_recall,
 )
-from robot_runtime.collection.episode import SIDE_PX
+from robot_runtime.collection.episode import SIDE_PX, EpisodeBroken
 from robot_runtime.collection.success_steps import DONE, NOT_DONE, CannotJudge, verdicts
 
 Backbone = Literal["shufflenet_v2_x0_5", "mobilenet_v3_small", "resnet18"]
@@ -77,6 +77,8 @@ def show(path: Path, spec: TaskSpec, cameras: tuple[str, ...]) -> Shown:
         return Shown(path, success, of_episode(read, cameras), found)
     except (CannotJudge, CameraNotThere) as error:
         raise UnusableData(f"{path} {error}") from error
+    except EpisodeBroken as error:
+        raise EpisodeBroken(f"{path}: {error}") from error
 
 
 def split(shown: Sequence[Shown], seed: int) -> Split:

@@ -64,7 +64,7 @@ class Folder:
         self.abouts = [episode.read_about(file) for file in files]
         for file, about in zip(files, self.abouts, strict=True):
             _check_kind(file, about, kind)
-        self.next_number = 1 + max((int(file.stem.removeprefix("episode_")) for file in files), default=-1)
+        self.next_number = 1 + max(map(_number_of, files), default=-1)
         self.sizes = [file.stat().st_size for file in files]
 
     def check_room(self, missing: int, with_frames: bool) -> None:
@@ -104,6 +104,13 @@ class Folder:
             "frames_dropped": sum(dropped),
             "bytes_per_episode": sum(self.sizes) / len(self.sizes) if self.sizes else 0.0,
         }
+
+
+def _number_of(file: Path) -> int:
+    number = file.stem.removeprefix("episode_")
+    if not number.isdecimal():
+        raise OtherEpisodes(f"{file} is not named as episodes are, episode_00000.h5: move it elsewhere.")
+    return int(number)
 
 
 def _check_kind(file: Path, about: About, kind: Kind) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -39,6 +40,34 @@ class Entry:
 def source_of(path: Path) -> str:
     """Folder and file, by their names."""
     return f"{path.parent.name}/{path.name}"
+
+
+def origin_of(about: About, source: str) -> tuple[str, str]:
+    """The recording that an episode, perhaps a piece of a piece, was first: its file and when it began.
+
+    source: see `source_of`.
+    """
+    came_from = about.notes.get("from")
+    while came_from is not None:
+        source, came_from = came_from["episode"], came_from.get("from")
+    return source, about.began
+
+
+def check_once(found: Sequence[Entry]) -> None:
+    """Raises DatasetError where a step of one recording is there twice."""
+    by_origin: dict[tuple[str, str], list[tuple[int, int, Entry]]] = {}
+    for entry in found:
+        start, came_from = 0, entry.about.notes.get("from")
+        while came_from is not None:
+            start, came_from = start + came_from["steps"][0], came_from.get("from")
+        by_origin.setdefault(origin_of(entry.about, entry.source), []).append((start, start + len(entry), entry))
+    for (origin, _), pieces in by_origin.items():
+        pieces.sort(key=lambda piece: piece[:2])
+        for (_, end, one), (begin, _, other) in itertools.pairwise(pieces):
+            if begin < end:
+                raise DatasetError(
+                    f"{one.path} and {other.path} hold the same steps of {origin}: name one of their folders."
+                )
 
 
 def episode_files(folder: Path) -> list[Path]:

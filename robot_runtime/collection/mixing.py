@@ -97,6 +97,8 @@ def taken(piece: Piece) -> Episode:
     notes["from"] = came_from | ({"from": notes["from"]} if "from" in notes else {})
     if "segments" in notes:
         notes["segments"] = _shifted(notes["segments"], piece)
+    if "marks" in notes:
+        notes["marks"] = [[max(step - piece.start, 0), done] for step, done in notes["marks"] if step < piece.stop]
     begin, end = episode.steps["stamp"][piece.start], episode.steps["stamp"][piece.stop - 1] + 1.0 / about.rate_hz
     return Episode(
         about=replace(about, duration_s=float(end - begin), notes=notes),

@@ -19,7 +19,7 @@ from robot_runtime.collection import rlds_features
 from robot_runtime.collection.convention import Frame, dataset_statistics, exported_actions, exported_states
 from robot_runtime.collection.episode import Episode, decode
 from robot_runtime.collection.episode import read as read_episode
-from robot_runtime.collection.folders import DatasetError, Entry
+from robot_runtime.collection.folders import DatasetError, Entry, origin_of
 from robot_runtime.collection.tfrecords import decode_example, encode_example, read_records, write_record
 
 VAL_SHARE = 0.1
@@ -99,14 +99,19 @@ def read(folder: Path, split: str) -> Iterator[RldsEpisode]:
 
 
 def split_episodes(entries: Sequence[Entry], seed: int) -> dict[str, list[Entry]]:
-    """A tenth, drawn by `seed`, is kept for `val`; order stays. Raises DatasetError where none is left to train on."""
-    if len(entries) < 2:
-        raise DatasetError("An RLDS dataset needs two episodes at least: one for each of train and val.")
-    count = max(1, round(VAL_SHARE * len(entries)))
-    kept = set(np.random.default_rng(seed).permutation(len(entries))[:count].tolist())
+    """A tenth of the recordings, drawn by `seed`, is kept for `val`, with all that was made of them; order stays.
+
+    Raises DatasetError where none is left to train on.
+    """
+    origins = [origin_of(entry.about, entry.source) for entry in entries]
+    recordings = list(dict.fromkeys(origins))
+    if len(recordings) < 2:
+        raise DatasetError("An RLDS dataset needs two recordings at least: one for each of train and val.")
+    count = max(1, round(VAL_SHARE * len(recordings)))
+    kept = {recordings[index] for index in np.random.default_rng(seed).permutation(len(recordings))[:count]}
     return {
-        "train": [entry for index, entry in enumerate(entries) if index not in kept],
-        "val": [entry for index, entry in enumerate(entries) if index in kept],
+        "train": [entry for entry, origin in zip(entries, origins, strict=True) if origin not in kept],
+        "val": [entry for entry, origin in zip(entries, origins, strict=True) if origin in kept],
     }
 
 

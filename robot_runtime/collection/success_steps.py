@@ -41,7 +41,7 @@ def lifts(spec: TaskSpec) -> bool:
 def _marked(steps: int, marks: list[tuple[int, bool]]) -> np.ndarray:
     """Not done until the first mark, then as the last one says."""
     found = np.full(steps, NOT_DONE)
-    for step, done in sorted(marks):
+    for step, done in sorted(marks, key=lambda mark: mark[0]):
         found[step:] = DONE if done else NOT_DONE
     return found
 

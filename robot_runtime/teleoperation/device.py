@@ -9,10 +9,10 @@ from typing import Protocol
 
 import numpy as np
 
-from contract.poses import quat_rotate
+from contract.poses import quat_conjugate, quat_rotate
 
 HAND_DOWN = np.array([0.0, 1.0, 0.0, 0.0])
-"""Turns what is forward, left and up for a person behind the robot into the frame of a tool that points down."""
+"""How a hand that points down is turned in most tasks: its x is the robot's."""
 
 
 class DeviceMissing(RuntimeError):
@@ -62,6 +62,10 @@ def together(readings: Iterable[Reading]) -> Reading:
     )
 
 
-def in_wrist(twist_person: np.ndarray) -> np.ndarray:
-    """From forward, left, up, and turns about them, as a person sees a hand that points down. Shape: (6,)"""
-    return np.concatenate([quat_rotate(HAND_DOWN, twist_person[:3]), quat_rotate(HAND_DOWN, twist_person[3:])])
+def in_wrist(twist_person: np.ndarray, hand: np.ndarray) -> np.ndarray:
+    """From forward, left, up, and turns about them, as a person behind the robot sees it. Shape: (6,)
+
+    hand: how the task's card turns it at the start, base frame, wxyz (4,).
+    """
+    back = quat_conjugate(hand)
+    return np.concatenate([quat_rotate(back, twist_person[:3]), quat_rotate(back, twist_person[3:])])

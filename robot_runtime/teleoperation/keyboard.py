@@ -14,7 +14,7 @@ from types import TracebackType
 
 import numpy as np
 
-from robot_runtime.teleoperation.device import DeviceMissing, Reading, in_wrist
+from robot_runtime.teleoperation.device import HAND_DOWN, DeviceMissing, Reading, in_wrist
 
 HELD_S = 0.25
 """Wall time that a key counts as held after it was last heard of; terminals repeat it 30 times a second."""
@@ -63,11 +63,16 @@ def letters(pressed: str) -> str:
 
 
 class Keyboard:
-    """A device. speed: share of the task card's full speed."""
+    """A device. speed: share of the task card's full speed. hand: how the card turns the hand at the start."""
 
     def __init__(
-        self, speed: float, keys: TerminalKeys | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        speed: float,
+        hand: np.ndarray = HAND_DOWN,
+        keys: TerminalKeys | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._hand = hand
         self._speed, self._keys, self._clock = speed, keys or TerminalKeys(), clock
         self._heard: dict[str, float] = {}
 
@@ -91,7 +96,7 @@ class Keyboard:
         grips = pressed.count(GRIP) % 2 == 1
         marks = [key for key in pressed if key in (DONE, NOT_DONE)]
         return Reading(
-            twist_wrist=in_wrist(twist),
+            twist_wrist=in_wrist(twist, self._hand),
             touched=bool(held) or GRIP in pressed,
             grips=grips,
             mark=marks[-1] == DONE if marks else None,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from robot_runtime.teleoperation.device import DeviceMissing, Reading, in_wrist
+from robot_runtime.teleoperation.device import HAND_DOWN, DeviceMissing, Reading, in_wrist
 
 DEADBAND = 0.06
 """A cap that nobody touches does not quite come back to zero."""
@@ -19,8 +19,10 @@ MOST_REPORTS = 64
 class SpaceMouse:
     """A device. Push, pull and turn the cap; the left button is the gripper, the right one marks the task done."""
 
-    def __init__(self, speed: float, opened: Callable[[], Any] | None = None) -> None:
-        """speed: share of the task card's full speed at full deflection. opened: in the place of pyspacemouse's own."""
+    def __init__(self, speed: float, hand: np.ndarray = HAND_DOWN, opened: Callable[[], Any] | None = None) -> None:
+        """speed: share of the task card's full speed at full deflection. hand: how the card turns the hand at the
+        start. opened: in the place of pyspacemouse's own."""
+        self._hand = hand
         self._speed, self._open = speed, opened or _open
         self._buttons = [False, False]
 
@@ -40,7 +42,7 @@ class SpaceMouse:
         cap = np.array([state.x, state.y, state.z, state.roll, state.pitch, state.yaw], float)
         moved = np.where(np.abs(cap) > DEADBAND, cap - np.copysign(DEADBAND, cap), 0.0) / (1.0 - DEADBAND)
         return Reading(
-            twist_wrist=in_wrist(np.clip(moved, -1.0, 1.0) * self._speed),
+            twist_wrist=in_wrist(np.clip(moved, -1.0, 1.0) * self._speed, self._hand),
             touched=bool(moved.any()) or any(self._buttons),
             grips=pressed[0],
             mark=True if pressed[1] else None,

@@ -37,7 +37,7 @@ def test_no_keyboard_and_no_spacemouse(tmp_path: Path, monkeypatch: pytest.Monke
         raise RuntimeError("No connected or supported devices found.")
 
     assert "start this program from a terminal" in sentence(tmp_path, device="keyboard")
-    monkeypatch.setattr(teleoperate, "open_keyboard", lambda arguments: None)
+    monkeypatch.setattr(teleoperate, "open_keyboard", lambda arguments, hand: None)
     monkeypatch.setattr(pyspacemouse, "open", none_there)
     assert "plug it in, or use --device keyboard" in sentence(tmp_path, device="spacemouse")
 

@@ -17,6 +17,7 @@ from contract.tasks import LIFT_CUBE
 from robot_runtime.collection.classifier import CARD, WEIGHTS, SuccessClassifier
 from robot_runtime.collection.classifier_training import UnusableData
 from robot_runtime.collection.episode import SIDE_PX, encode, files, name_of, read, read_about, write
+from robot_runtime.collection.folders import DatasetError
 from robot_runtime.collection.success_steps import DONE, NOT_DONE
 from tests.robot_runtime.collection.made_up import episode
 
@@ -108,11 +109,13 @@ def test_comparing_writes_nothing_and_says_how_often_it_was_right(trained: Path,
 
 def test_what_cannot_be_judged_is_said_before_anything_is_labelled(trained: Path, tmp_path: Path) -> None:
     asked = label_episodes.Arguments((tmp_path,), trained / "classifier", relabel=True)
-    with pytest.raises(label_episodes.WrongEpisodes, match="There are no episodes in"):
+    with pytest.raises(DatasetError, match="holds no episodes"):
         label_episodes.main(asked)
+    write_episode(tmp_path, 0, True)
     with pytest.raises(label_episodes.WrongEpisodes, match="leave one of them out"):
         label_episodes.main(replace(asked, compare=True))
-    write_episode(tmp_path, 0, True)
+    with pytest.raises(DatasetError, match="There is no folder"):
+        label_episodes.main(replace(asked, data=(tmp_path, tmp_path / "misspelt")))
     write_episode(tmp_path, 1, True, task="pick_cube")
     with pytest.raises(label_episodes.WrongEpisodes, match="is an episode of 'pick_cube', the classifier judges"):
         label_episodes.main(asked)
@@ -121,8 +124,9 @@ def test_what_cannot_be_judged_is_said_before_anything_is_labelled(trained: Path
 
 def test_episodes_that_cannot_teach_are_refused_and_nothing_is_written(trained: Path, tmp_path: Path) -> None:
     data, out = tmp_path / "data", tmp_path / "out"
+    with pytest.raises(DatasetError, match="There is no folder"):
+        train_classifier.main(arguments(data, out))
     for words, others in (
-        ("There are no episodes in", {}),
         ("exists: name a new folder", {"out": trained}),
         ("--steps and --consecutive must be at least 1", {"steps": 0}),
     ):
@@ -130,6 +134,8 @@ def test_episodes_that_cannot_teach_are_refused_and_nothing_is_written(trained: 
             train_classifier.main(replace(arguments(data, out), **others))  # type: ignore[arg-type]
     for number in range(4):
         write_episode(data, number, True)
+    with pytest.raises(UnusableData, match="are of one recording"):
+        train_classifier.main(replace(arguments(data, out), data=(data, data)))
     with pytest.raises(UnusableData, match="There are 0 failed episodes; at least 3 are needed"):
         train_classifier.main(arguments(data, out))
     with pytest.raises(UnusableData, match="has no pictures of camera 'front', only of wrist"):

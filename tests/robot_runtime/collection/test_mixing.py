@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from contract.tasks import LIFT_CUBE
 from robot_runtime.collection import segments
 from robot_runtime.collection.checking import check
 from robot_runtime.collection.episode import Episode, name_of, read, write
-from robot_runtime.collection.folders import DatasetError, Entry, entries
+from robot_runtime.collection.folders import DatasetError, Entry, check_once, entries
 from robot_runtime.collection.mixing import Piece, chosen, only, taken, whole, without_idle, write_pieces
+from robot_runtime.collection.rlds import split_episodes
+from robot_runtime.collection.success_steps import verdicts
 from tests.robot_runtime.collection.made_up import episode
 from tests.robot_runtime.collection.made_up_folders import entries_of
 
@@ -111,6 +114,27 @@ def test_a_cut_episode_is_whole_says_where_it_is_from_and_leaves_its_source_alon
     assert uncut.images == source.images
     assert entry.path.read_bytes() == before
     assert list(check([tmp_path / "mixed" / name_of(0)])) == []
+
+
+def test_a_persons_marks_are_cut_with_the_steps(tmp_path: Path) -> None:
+    marks = [[2, True], [3, False], [10, True], [15, False]]
+    (entry,) = entries_of(tmp_path / "a", steps=20, notes={"marks": marks})
+    kept = taken(Piece(entry, 4, 14))
+    assert kept.about.notes["marks"] == [[0, True], [0, False], [6, True]]
+    assert verdicts(kept, LIFT_CUBE).tolist() == verdicts(read(entry.path), LIFT_CUBE)[4:14].tolist()
+
+
+def test_steps_of_one_recording_are_there_once(tmp_path: Path) -> None:
+    (entry,) = entries_of(tmp_path / "first", steps=10)
+    for name, pieces in (("second", [Piece(entry, 0, 6)]), ("rest", [Piece(entry, 6, 10)])):
+        (tmp_path / name).mkdir()
+        write_pieces(tmp_path / name, pieces)
+    check_once(entries([tmp_path / "second", tmp_path / "rest"]))
+    with pytest.raises(DatasetError, match="hold the same steps of first/episode_00000.h5"):
+        check_once(entries([tmp_path / "first", tmp_path / "rest"]))
+    together = entries([tmp_path / "second", tmp_path / "rest"])
+    with pytest.raises(DatasetError, match="two recordings"):
+        split_episodes(together, 0)
 
 
 def test_provenance_outlives_a_second_mixing(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_a_tenth_is_kept_for_val_and_never_nothing(source: list[Entry]) -> None:
     assert sizes == {2: 1, 5: 1, 12: 1}
     drawn = {tuple(entry.source for entry in rlds.split_episodes(source, seed)["val"]) for seed in range(20)}
     assert len(drawn) > 3, "the seed decides"
-    with pytest.raises(DatasetError, match="two episodes at least"):
+    with pytest.raises(DatasetError, match="two recordings at least"):
         rlds.split_episodes(source[:1], 0)
 
 

@@ -8,7 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from robot_runtime.teleoperation.device import DeviceMissing
+from contract.poses import quat_rotate
+from contract.task_spec import TaskSpec
+from contract.tasks import LIFT_CUBE, PEG_UPRIGHT
+from robot_runtime.teleoperation.device import DeviceMissing, in_wrist
 from robot_runtime.teleoperation.keyboard import HELD_S, HELP, MOVES, Keyboard, TerminalKeys
 from robot_runtime.teleoperation.spacemouse import SpaceMouse
 
@@ -32,7 +35,7 @@ class Typist:
 
     def __init__(self) -> None:
         self.now, self.keys = 10.0, TypedKeys()
-        self.board = Keyboard(0.5, self.keys, lambda: self.now)
+        self.board = Keyboard(0.5, keys=self.keys, clock=lambda: self.now)
 
     def types(self, keys: str) -> None:
         self.keys.waiting += keys
@@ -54,6 +57,15 @@ def test_a_key_moves_while_it_is_held_and_for_a_moment_after(typist: Typist) -> 
     after = typist.board.read()
     assert not after.touched
     assert not after.twist_wrist.any()
+
+
+@pytest.mark.parametrize("card", [LIFT_CUBE, PEG_UPRIGHT])
+def test_forward_is_away_from_the_robot_however_the_hand_is_turned(card: TaskSpec) -> None:
+    hand = np.array(card.start_quaternion)
+    for person in np.eye(3):
+        twist = in_wrist(np.array([*person, *person]), hand)
+        np.testing.assert_allclose(quat_rotate(hand, twist[:3]), person, atol=1e-6)
+        np.testing.assert_allclose(quat_rotate(hand, twist[3:]), person, atol=1e-6)
 
 
 def test_keys_together_add_up_and_opposite_ones_cancel(typist: Typist) -> None:
@@ -110,7 +122,7 @@ class SyntheticMouse:
 
 def test_the_cap_moves_the_tool_and_the_newest_report_counts() -> None:
     mouse = SyntheticMouse({"t": 1.0, "x": 0.2}, {"t": 1.008, "x": 0.6, "z": 1.0}, {"t": 1.016, "x": 1.0, "z": 0.03})
-    with SpaceMouse(0.5, lambda: mouse) as device:
+    with SpaceMouse(0.5, opened=lambda: mouse) as device:
         read = device.read()
     assert read.touched
     np.testing.assert_allclose(read.twist_wrist, [0.5, 0, 0, 0, 0, 0], atol=1e-12)
@@ -118,12 +130,12 @@ def test_the_cap_moves_the_tool_and_the_newest_report_counts() -> None:
 
 
 def test_up_is_away_from_the_table_and_turning_left_is_turning_left() -> None:
-    with SpaceMouse(1.0, lambda: SyntheticMouse({"t": 1.0, "z": 1.0, "yaw": 1.0})) as device:
+    with SpaceMouse(1.0, opened=lambda: SyntheticMouse({"t": 1.0, "z": 1.0, "yaw": 1.0})) as device:
         np.testing.assert_allclose(device.read().twist_wrist, [0, 0, -1, 0, 0, -1], atol=1e-12)
 
 
 def test_a_cap_that_rests_a_little_off_is_not_touched() -> None:
-    with SpaceMouse(1.0, lambda: SyntheticMouse({"t": 1.0, "x": 0.05, "yaw": -0.04})) as device:
+    with SpaceMouse(1.0, opened=lambda: SyntheticMouse({"t": 1.0, "x": 0.05, "yaw": -0.04})) as device:
         read = device.read()
     assert not read.touched
     assert not read.twist_wrist.any()
@@ -131,14 +143,14 @@ def test_a_cap_that_rests_a_little_off_is_not_touched() -> None:
 
 def test_a_button_acts_once_however_long_it_is_held() -> None:
     mouse = SyntheticMouse({"t": 1.0, "buttons": [1, 0]}, {"t": 1.1, "buttons": [1, 0]}, {"t": 1.2, "buttons": [0, 1]})
-    with SpaceMouse(1.0, lambda: mouse) as device:
+    with SpaceMouse(1.0, opened=lambda: mouse) as device:
         first, second = device.read(), device.read()
     assert (first.grips, first.mark, first.touched) == (True, True, True)
     assert (second.grips, second.mark, second.touched) == (False, None, True)
 
 
 def test_a_mouse_that_is_unplugged_is_said_to_be_gone() -> None:
-    device = SpaceMouse(1.0, lambda: SyntheticMouse({"t": OSError("read error")}))
+    device = SpaceMouse(1.0, opened=lambda: SyntheticMouse({"t": OSError("read error")}))
     with device, pytest.raises(DeviceMissing, match=r"The SpaceMouse is gone \(read error\): plug it in"):
         device.read()
 
