@@ -64,7 +64,7 @@ class Arguments:
     """of each teacher"""
     expert_steps: int = 1_500_000
     """environment steps at most of the first expert, which has all help: dense rewards, starts further on"""
-    next_steps: int = 1_000_000
+    next_steps: int = 1_500_000
     """of the next one"""
     next_algo: str = "vlajs_rpd"
     """what it is trained by: to directional guidance, `vlajs`, a teacher says nothing about the fingers"""

@@ -33,6 +33,7 @@ from sim_training.generalist.evaluate import Outcome, evaluate
 from sim_training.generalist.train import LIKELIHOOD, Training, fit
 from sim_training.rollouts import SEEN, UNSEEN, VARIANTS
 
+COLOURS = {"rl": "tab:blue", "human-like": "tab:orange"}
 EVALUATION_SEED = 700_000_000
 """Episodes that are evaluated on are none of those that were collected."""
 
@@ -204,14 +205,17 @@ def draw(arguments: Arguments, cells: list[dict[str, Any]]) -> None:
             of = [one for one in cells if (one["source"], one["objects"]) == (source, objects)]
             middle = np.array([one["success"] for one in of])
             reach = np.abs(np.array([one["wilson_95"] for one in of]).T - middle)
-            axis.errorbar([one["size"] for one in of], middle, reach, marker="o", capsize=3, label=source)
+            axis.errorbar(
+                [one["size"] for one in of], middle, reach, marker="o", capsize=3, label=source, color=COLOURS[source]
+            )
         axis.set(title=f"objects {objects}", xlabel="episodes", ylim=(-0.03, 1.03))
     axes[0].set_ylabel("success")
     for source, objects in product(_sim_episodes.SOURCES, ("seen", "unseen")):
         of = [one for one in cells if (one["source"], one["objects"]) == (source, objects) and one["cycle_time_s"]]
         times, spread = [one["cycle_time_s"] for one in of], [one["cycle_time_reach_s"] for one in of]
         style = "-" if objects == "seen" else "--"
-        axes[2].errorbar([one["size"] for one in of], times, spread, fmt=f"o{style}", label=f"{source}, {objects}")
+        label, colour = f"{source}, {objects}", COLOURS[source]
+        axes[2].errorbar([one["size"] for one in of], times, spread, fmt=f"o{style}", label=label, color=colour)
     axes[2].set(title="time of what succeeded", xlabel="episodes", ylabel="s")
     for axis in axes:
         axis.set_xscale("log")
