@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import select
+import signal
 import sys
 import time
 from pathlib import Path
@@ -33,14 +34,22 @@ class Terminal:
         self.shown = ""
         self._read = 0
 
-    def expect(self, words: str, within_s: float) -> None:
-        """Waits until the program shows `words`, after what was expected before."""
+    def shows(self, words: str, within_s: float) -> bool:
+        """Whether the program shows `words`, after what was expected before; waits that long for it."""
         deadline = time.monotonic() + within_s
         while words not in self.shown[self._read :]:
-            assert time.monotonic() < deadline, f"no '{words}' in:\n{self.shown}"
+            if time.monotonic() > deadline:
+                return False
             if select.select([self._terminal], [], [], 0.2)[0]:
                 self.shown += os.read(self._terminal, 4096).decode(errors="replace")
         self._read = self.shown.index(words, self._read) + len(words)
+        return True
+
+    def expect(self, words: str, within_s: float) -> None:
+        """It must show them; a program that does not is ended, so that it keeps no robot from others."""
+        if not self.shows(words, within_s):
+            os.kill(self.pid, signal.SIGKILL)
+            raise AssertionError(f"no '{words}' in:\n{self.shown}")
 
     def press(self, keys: str) -> None:
         os.write(self._terminal, keys.encode())
@@ -85,7 +94,9 @@ def test_the_operator_starts_judges_clears_faults_and_stops_with_one_key(still_p
         with ScoringClient(addresses.scoring) as scoring:
             scoring.disturb("reflex", error="joint_velocity_violation")
         terminal.expect("did it succeed? [y/n]", within_s=30)
-        terminal.press("n\n\n")
+        terminal.press("n\n")
+        terminal.expect("The gripper opens now", within_s=5)
+        terminal.press("\n")
         terminal.expect("Enter clears the fault", within_s=30)
         assert "joint_velocity_violation" in terminal.shown
         terminal.press("\n")
