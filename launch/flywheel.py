@@ -138,12 +138,8 @@ def teacher(folder: Path, episodes: Path, start: Path | None, arguments: Argumen
         tried.unlink(missing_ok=True)
         fit(_demonstrations.read(episodes), folder, arguments.training, start, provenance=circumstances())
     if not tried.exists():
-        spec, thing = task(arguments.task), VARIANTS[OBJECT]
-        model, count, painter = (
-            _generalist.load(folder),
-            arguments.evaluation_episodes,
-            _sim_episodes.Studio().painter(thing),
-        )
+        spec, thing, count = task(arguments.task), VARIANTS[OBJECT], arguments.evaluation_episodes
+        model, painter = _generalist.load(folder), _sim_episodes.Studio().painter(thing)
         outcome = evaluate(model, spec.name, spec.instruction, thing, painter, count, EVALUATION_SEED, randomise=False)
         interval = wilson_interval(outcome.successes, count)
         _reports.write(tried, {"success": outcome.successes / count, "wilson_95": interval, "episodes": count})
