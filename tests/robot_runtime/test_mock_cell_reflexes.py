@@ -98,7 +98,7 @@ def test_a_push_is_felt_with_libfrankas_sign_and_a_push_over_the_threshold_is_a_
         arm.hold()
     with capsys.disabled():
         print(f"\npush of 90 N, threshold 40 N → reflex seen: {np.round(1e3 * np.array(delays), 1).tolist()} ms")
-    assert min(delays) <= 0.03  # the others may be looks that came late
+    assert np.median(delays) <= 0.03
 
 
 def test_contact_is_shown_between_the_thresholds_and_goes_with_the_push(arm: FciArm, scoring: ScoringClient) -> None:
