@@ -21,7 +21,7 @@ from robot_runtime.mock_cell.cell_process import MockCell, MockCellAddresses
 from robot_runtime.mock_cell.scoring import ScoringClient
 
 from .conftest import write_free_cell
-from .test_run_robot_operator import Terminal
+from .terminal import Terminal
 from .test_run_robot_program import assert_nothing_is_left_of
 
 pytestmark = pytest.mark.hil

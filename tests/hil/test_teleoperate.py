@@ -12,7 +12,7 @@ import pytest
 from robot_runtime.collection.episode import files, read
 
 from .conftest import write_free_cell
-from .test_run_robot_operator import Terminal
+from .terminal import Terminal
 
 pytestmark = pytest.mark.hil
 

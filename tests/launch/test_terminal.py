@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hil.test_run_robot_operator import Terminal
+from tests.hil.terminal import Terminal
 
 LAUNCH = Path(__file__).resolve().parent.parent.parent / "launch"
 
