@@ -26,6 +26,9 @@ GRIPPER_TIMEOUT_S = 5.0
 EXTRA_HOLD_S = 0.5
 """Held this much longer than the task asks, since the estimate may call the object lifted a little early."""
 
+LATE_S = 0.05
+"""The state that a trial ends with is a little older than its end."""
+
 
 class NothingInSight(RuntimeError):
     """The object cannot be seen at rest, so no trial begins. Put it into the work area, in the camera's view."""
@@ -58,8 +61,10 @@ class Trial:
         return Trial(index, seed, False, failure, 0.0, 0.0, False, 0, LoopStatistics())
 
     def judged(self, success: bool, success_stamp: float | None = None) -> Trial:
-        """This trial with its verdict. success_stamp: robot time of the success, where known."""
-        duration_s = self.duration_s if success_stamp is None else success_stamp - self.began_s
+        """This trial with its verdict. success_stamp: robot time of the success, where known; after the end is late."""
+        needed_s = self.duration_s if success_stamp is None else success_stamp - self.began_s
+        success &= needed_s <= self.duration_s + LATE_S
+        duration_s = min(needed_s, self.duration_s)
         return replace(self, success=success, failure=None if success else self.failure, duration_s=duration_s)
 
     def as_dict(self) -> dict[str, Any]:

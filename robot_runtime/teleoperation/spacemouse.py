@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -14,17 +16,26 @@ DEADBAND = 0.06
 """A cap that nobody touches does not quite come back to zero."""
 MOST_REPORTS = 64
 """Read at once: the device sends about 125 a second and is read 20 times a second."""
+SILENT_S = 0.2
+"""A cap that is held sends on; one that has been let go of, or whose radio is lost, may have said zero or not."""
 
 
 class SpaceMouse:
     """A device. Push, pull and turn the cap; the left button is the gripper, the right one marks the task done."""
 
-    def __init__(self, speed: float, hand: np.ndarray = HAND_DOWN, opened: Callable[[], Any] | None = None) -> None:
+    def __init__(
+        self,
+        speed: float,
+        hand: np.ndarray = HAND_DOWN,
+        opened: Callable[[], Any] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """speed: share of the task card's full speed at full deflection. hand: how the card turns the hand at the
         start. opened: in the place of pyspacemouse's own."""
-        self._hand = hand
+        self._hand, self._clock = hand, clock
         self._speed, self._open = speed, opened or _open
         self._buttons = [False, False]
+        self._stamp, self._heard_at = -math.inf, -math.inf
 
     def __enter__(self) -> SpaceMouse:
         """Raises DeviceMissing."""
@@ -40,7 +51,11 @@ class SpaceMouse:
         """The newest of what it has sent. Raises DeviceMissing once it is unplugged."""
         state, pressed = self._newest()
         cap = np.array([state.x, state.y, state.z, state.roll, state.pitch, state.yaw], float)
-        moved = np.where(np.abs(cap) > DEADBAND, cap - np.copysign(DEADBAND, cap), 0.0) / (1.0 - DEADBAND)
+        if state.t != self._stamp:
+            self._stamp, self._heard_at = state.t, self._clock()
+        silent = self._clock() - self._heard_at > SILENT_S
+        off = (np.abs(cap) > DEADBAND) & (not silent)
+        moved = np.where(off, cap - np.copysign(DEADBAND, cap), 0.0) / (1.0 - DEADBAND)
         return Reading(
             twist_wrist=in_wrist(np.clip(moved, -1.0, 1.0) * self._speed, self._hand),
             touched=bool(moved.any()) or any(self._buttons),

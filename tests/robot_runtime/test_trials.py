@@ -63,6 +63,15 @@ def trial(index: int, success: bool | None) -> Trial:
     return done if success is None else done.judged(success, 102.5 if success else None)
 
 
+@pytest.mark.parametrize(
+    ("stamp", "success", "duration_s"), [(102.5, True, 2.5), (104.01, True, 4.0), (104.2, False, 4.0)]
+)
+def test_a_success_after_the_end_is_none(stamp: float, success: bool, duration_s: float) -> None:
+    verdict = trial(0, None).judged(True, stamp)
+    assert (verdict.success, verdict.duration_s) == (success, pytest.approx(duration_s))
+    assert verdict.failure == (None if success else "It fell.")
+
+
 def test_the_report_counts_judged_trials_and_is_plain_json() -> None:
     report = summary([trial(0, True), trial(1, False), trial(2, True), trial(3, None)], wall_s=9.87)
     report = json.loads(json.dumps(report))

@@ -13,7 +13,7 @@ from contract.task_spec import TaskSpec
 from contract.tasks import LIFT_CUBE, PEG_UPRIGHT
 from robot_runtime.teleoperation.device import DeviceMissing, in_wrist
 from robot_runtime.teleoperation.keyboard import HELD_S, HELP, MOVES, Keyboard, TerminalKeys
-from robot_runtime.teleoperation.spacemouse import SpaceMouse
+from robot_runtime.teleoperation.spacemouse import SILENT_S, SpaceMouse
 
 FORWARD, UP = (1, 0, 0), (0, 0, -1)
 """In the frame of a tool that points down."""
@@ -139,6 +139,16 @@ def test_a_cap_that_rests_a_little_off_is_not_touched() -> None:
         read = device.read()
     assert not read.touched
     assert not read.twist_wrist.any()
+
+
+def test_a_cap_that_falls_silent_is_let_go_of_until_it_is_heard_again() -> None:
+    now = 10.0
+    mouse = SyntheticMouse({"t": 1.0, "x": 1.0}, *5 * [{}], {"t": 1.5})
+    with SpaceMouse(0.5, opened=lambda: mouse, clock=lambda: now) as device:
+        for later, pushes in ((0.0, True), (0.9 * SILENT_S, True), (0.2 * SILENT_S, False), (0.1, True)):
+            now += later
+            read = device.read()
+            assert (read.touched, read.twist_wrist.any()) == (pushes, pushes), later
 
 
 def test_a_button_acts_once_however_long_it_is_held() -> None:
