@@ -100,7 +100,6 @@ def _readme(what: str, url: str, commit: str, variable: str, exports: list[Expor
     train, val = sum(each.episodes for each in exports), sum(each.validation_episodes for each in exports)
     roots = ", ".join(sorted({export.root for export in exports}))
     frame = "base" if exports[0].frame == "base" else "tool"
-    crop = " --centre-crop" if what == "OpenVLA" else ""
     return f"""# Fine-tuning {what} on {names}
 
 {train} episodes to train on, {val} to validate on; they are looked for where they were made, in {roots}.
@@ -109,14 +108,24 @@ On a machine with a GPU, the weights and this folder:
     git clone {url} && git -C {what.lower()} checkout {commit}   # then install it as its README says
     {variable}={what.lower()} ./finetune.sh
 
-What comes out is served, and asked for tenths of a second, with
+{_served(what, frame, exports[0].cameras)}
+Written by `launch/finetune.py`, which has not run any of this.
+"""
+
+
+def _served(what: str, frame: str, cameras: tuple[str, ...]) -> str:
+    """How the result becomes a teacher, which is shown one picture: OpenVLA's only one, Octo's primary one."""
+    if what == "Octo" and len(cameras) == 1:
+        return "It cannot be a teacher: it would be shown a primary camera, and has learnt from the wrist's alone."
+    camera, crop = ("wrist", " --centre-crop") if what == "OpenVLA" else ("front", "")
+    return f"""What comes out is served, and asked for tenths of a second, with
 
     launch/serve_teacher.py {what.lower()} --model FOLDER --frame {frame}{crop}
-    launch/train_sim.sh --teacher tcp://127.0.0.1:5570 --increments 2
+    launch/eval_teacher.py --teacher tcp://127.0.0.1:5570 --camera {camera}
+    launch/train_sim.sh --teacher tcp://127.0.0.1:5570 --camera {camera} --increments 2
 
-It has learnt from this cell's cameras, and is then shown ManiSkill's view from the side: how well it does there is
-what `launch/eval_teacher.py` is for. Written by `launch/finetune.py`, which has not run any of this.
-"""
+`--camera {camera}` shows it ManiSkill's scene from where that camera is in `launch/cells/mock_rldg.yaml`. The scene's
+colours are not the cell's: the second command says how well it does there."""
 
 
 _OPENVLA = """#!/usr/bin/env bash

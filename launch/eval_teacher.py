@@ -19,7 +19,7 @@ import _reports
 from contract.task_spec import TaskSpec, stretched
 from contract.tasks import UnknownTask, task
 from robot_runtime.trials import wilson_interval
-from sim_training.envs import make_task
+from sim_training.envs import Camera, make_task
 from sim_training.teachers import make_teacher
 from sim_training.teachers.errors import TEACHER_ERRORS
 from sim_training.teachers.evaluate import success
@@ -42,6 +42,8 @@ class Arguments:
     """10 takes ten times as many, ten times smaller steps"""
     randomise: bool = True
     """vary bodies, delays, noise and starts as the card says; off, only places differ"""
+    camera: Camera = "normal"
+    """where a served teacher looks from: the side, further round, or as the cell's cameras do"""
     seed: int = 0
     """of episodes and faults"""
     faultless: bool = False
@@ -70,7 +72,7 @@ def main(arguments: Arguments) -> dict[str, Any]:
     options: dict[str, Any] = {"horizon_factor": arguments.horizon_factor, "randomise": arguments.randomise}
     if teacher.needs_images:
         options["render_mode"] = "rgb_array"
-    env = make_task(arguments.task, arguments.episodes, **options)
+    env = make_task(arguments.task, arguments.episodes, camera=arguments.camera, **options)
     succeeded = int(success(env, teacher, arguments.seed).sum())
     env.close()
     low, high = wilson_interval(succeeded, arguments.episodes)
@@ -81,6 +83,7 @@ def main(arguments: Arguments) -> dict[str, Any]:
         "faults": asdict(faults) if arguments.teacher == SCRIPTED else None,
         "horizon_factor": arguments.horizon_factor,
         "randomise": arguments.randomise,
+        "camera": arguments.camera if teacher.needs_images else None,
         "episodes": arguments.episodes,
         "seed": arguments.seed,
         "successes": succeeded,

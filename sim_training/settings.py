@@ -73,7 +73,7 @@ class Config:
     randomise: bool = True
     """vary bodies, delays, noise and starts as the card says, in training and evaluation; off, only places differ"""
     camera: Camera = "normal"
-    """where a teacher that looks looks from"""
+    """where a teacher that looks looks from: the side, further round, or as the cell's cameras do"""
     seed: int = 0
     """of everything random"""
     total_steps: int = 1_500_000

@@ -11,9 +11,9 @@ from contract.tasks import task
 from sim_training import backends
 
 Reward = Literal["dense", "simplified", "sparse"]
-Camera = Literal["normal", "moved"]
+Camera = Literal["normal", "moved", "front", "wrist"]
 REWARD_MODES = {"dense": "normalized_dense", "simplified": "simplified", "sparse": "sparse"}
-CAMERAS = ("normal", "moved")
+CAMERAS = ("normal", "moved", "front", "wrist")
 HORIZON_FACTORS = (1, 10)
 
 _ENVIRONMENTS = {

@@ -89,7 +89,7 @@ class ContractTask(BaseEnv):
 
     @property
     def _default_human_render_camera_configs(self) -> CameraConfig:
-        return scenery.camera(self._camera_place)
+        return scenery.camera(self._camera_place, self.agent.tcp)
 
     def _load_agent(self, options: dict[str, Any]) -> None:
         super()._load_agent(options, sapien.Pose(p=scenery.BASE_IN_WORLD))

@@ -13,6 +13,7 @@ from mani_skill.sensors.camera import CameraConfig
 from mani_skill.utils import sapien_utils
 from mani_skill.utils.building import actors
 from mani_skill.utils.structs.actor import Actor
+from mani_skill.utils.structs.link import Link
 from torch import Tensor
 
 from contract.poses import Pose
@@ -26,14 +27,34 @@ RED, GREEN, BLUE = (0.8, 0.1, 0.1, 1.0), (0.1, 0.6, 0.1, 1.0), (0.05, 0.16, 0.63
 ORANGE, WHITE, SAND = (0.93, 0.45, 0.33, 1.0), (0.93, 0.96, 0.98, 1.0), (1.0, 0.82, 0.54, 1.0)
 _NOMINAL_MASS_KG = 0.06
 
-_CAMERA_EYES = {"normal": (0.55, 0.75, 0.6), "moved": (0.75, 0.45, 0.5)}
-"""World frame, metres; the moved camera stands 25 degrees further round and lower, as in RPD's figure 6."""
+
+@dataclass(frozen=True)
+class Place:
+    """Of a camera: where it stands, what it looks at and where it has up, m, world frame or the tool's."""
+
+    eye: tuple[float, float, float]
+    target: tuple[float, float, float] = (-0.1, 0.0, 0.15)
+    up: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    fovy_rad: float = 1.0
+    on_tool: bool = False
 
 
-def camera(place: str) -> CameraConfig:
-    """The view from the side that teachers are shown and videos are made of."""
-    pose = sapien_utils.look_at(eye=_CAMERA_EYES[place], target=[-0.1, 0.0, 0.15])
-    return CameraConfig("render_camera", pose, 512, 512, 1, 0.01, 100)
+_CAMERAS = {
+    "normal": Place((0.55, 0.75, 0.6)),
+    "moved": Place((0.75, 0.45, 0.5)),
+    "front": Place((0.51088, 0.20960, 0.64423), (-0.065, 0.0, 0.13), fovy_rad=math.radians(42)),
+    "wrist": Place((0.09, 0.0, -0.14), (0.03904, 0.0, 0.0), (1.0, 0.0, 0.0), math.radians(42), on_tool=True),
+}
+"""The moved one stands 25 degrees further round and lower, as in RPD's figure 6. The last two are the
+cameras of the cell that episodes are collected in, launch/cells/mock_rldg.yaml."""
+
+
+def camera(name: str, tool: Link) -> CameraConfig:
+    """The view that teachers are shown and videos are made of. tool: the tool centre point's link."""
+    place = _CAMERAS[name]
+    pose = sapien_utils.look_at(eye=place.eye, target=place.target, up=place.up)
+    mount = tool if place.on_tool else None
+    return CameraConfig("render_camera", pose, 512, 512, place.fovy_rad, 0.01, 100, mount=mount)
 
 
 @dataclass(frozen=True)

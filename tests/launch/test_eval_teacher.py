@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
+import numpy as np
 import pytest
 import torch
 
+import _sim_episodes
 from contract.tasks import LIFT_CUBE
+from sim_training.envs import scenery
 from sim_training.teachers import keys, protocol
 from sim_training.teachers.teacher import Answer, Question, checked
 from tests.sim_training.teacher_servers import impostor
@@ -121,3 +124,17 @@ def test_the_task_is_the_one_that_is_trained_and_the_report_says_which(
     assert (figures["horizon_factor"], figures["randomise"]) == (factor, randomise)
     assert figures["teacher"] == "scripted (synthetic)"
     assert figures["success"] == 0.5
+
+
+@pytest.mark.parametrize("name", ["front", "wrist"])
+def test_a_teacher_may_be_shown_what_the_cameras_of_the_collecting_cell_see(name: str) -> None:
+    tool: Any = object()
+    shown, view = scenery.camera(name, tool), _sim_episodes.views()[name]
+    where = shown.pose.sp.to_transformation_matrix()
+    expected = view.T.matrix()
+    expected[:3, 3] += np.zeros(3) if view.on_tool else scenery.BASE_IN_WORLD
+    np.testing.assert_allclose(where[:3, 3], expected[:3, 3], atol=1e-4)
+    right, down, ahead = expected[:3, :3].T
+    np.testing.assert_allclose(where[:3, :3].T, [ahead, -right, -down], atol=1e-3)
+    assert (shown.mount is tool) is view.on_tool
+    assert shown.fov == pytest.approx(view.fovy_rad)

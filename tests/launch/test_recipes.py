@@ -85,6 +85,13 @@ def test_bash_can_read_the_scripts(tmp_path: Path, kind: type[finetune.Openvla] 
 def test_an_export_of_the_wrist_alone_has_no_primary_picture_for_octo(tmp_path: Path) -> None:
     finetune.recipe(finetune.Octo((export(tmp_path, cameras=("image",)),), tmp_path / "recipe"))
     assert '"primary": None' in (tmp_path / "recipe" / "config.py").read_text()
+    assert "serve_teacher" not in (tmp_path / "recipe" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(("kind", "camera"), [(finetune.Openvla, "wrist"), (finetune.Octo, "front")])
+def test_as_a_teacher_it_is_shown_what_it_learnt_from(tmp_path: Path, kind: Any, camera: str) -> None:
+    finetune.recipe(kind((export(tmp_path),), tmp_path / "recipe"))
+    assert (tmp_path / "recipe" / "README.md").read_text().count(f":5570 --camera {camera}") == 2
 
 
 def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
