@@ -24,6 +24,7 @@ from contract.artifact import fingerprint, replace_folder
 
 FORMAT = 1
 CARD, MODEL, WEIGHTS = "card.json", "model.onnx", "model.safetensors"
+FILES = {CARD, MODEL, WEIGHTS}
 WORD_COUNT = 64
 """Places that the words of an instruction are spread over."""
 

@@ -224,7 +224,7 @@ def card_and_variants(task_name: str, names: tuple[str, ...]) -> tuple[TaskSpec,
     if unknown:
         raise UnknownVariant(f"There is no variant '{unknown[0]}'; choose from: {', '.join(rollouts.VARIANTS)}.")
     card = task(task_name)
-    if card.object_name != "cube" or card.goal_low_m is not None or card.second_low_m is not None:
+    if card.object_name != "cube" or card.has_goal or card.has_second:
         raise NotDrawn(
             f"{task_name} has a goal, a second object or no cube, which pictures here do not show: lift_cube."
         )

@@ -103,8 +103,9 @@ class Octo(Recipe):
 def small(asked: Small) -> dict[str, Any]:
     """Trains and says what on. Raises one of EXPECTED."""
     torch.set_num_threads(max(1, torch.get_num_threads()))
-    if asked.out.exists() and not (asked.out / generalist.WEIGHTS).exists():
-        raise OutInUse(f"{asked.out} exists and is no generalist: name another folder with --out.")
+    holds = {each.name for each in asked.out.iterdir()} if asked.out.is_dir() else set()
+    if asked.out.exists() and holds != generalist.FILES:
+        raise OutInUse(f"{asked.out} exists and is no generalist, or not only that: name another folder with --out.")
     began = time.monotonic()
     made_by = {
         **circumstances(),

@@ -52,7 +52,7 @@ class Arguments:
     """Evaluated of each cell with objects that were seen, and as many with one that was not."""
     training: tyro.conf.OmitArgPrefixes[Training] = field(default_factory=Training)
     """How long and how; its seed is the cell's."""
-    out: Path = Path("runs/generalist")
+    out: Path = Path("runs/generalist_study")
     """Folder of episodes, generalists and finished cells."""
     report: Path = Path("docs/results/generalist.json")
     """Figures; the picture lies beside it."""

@@ -78,6 +78,12 @@ def test_episodes_of_somebody_else_are_left_alone(folder: Path) -> None:
         _sim_episodes.collect(folder, LIFT_CUBE, "human-like", [VARIANTS["red_cube"]], 1, 0)
 
 
+@pytest.mark.parametrize("task", ["push_cube", "pick_cube", "stack_cube", "peg_upright"])
+def test_a_task_of_which_pictures_do_not_show_all_is_refused(task: str) -> None:
+    with pytest.raises(_sim_episodes.NotDrawn, match="lift_cube"):
+        _sim_episodes.card_and_variants(task, ("red_cube",))
+
+
 def test_no_episodes_and_no_such_object_are_said(tmp_path: Path) -> None:
     with pytest.raises(_sim_episodes.NothingAsked, match="At least one"):
         _collect(tmp_path, 0)

@@ -78,6 +78,14 @@ def test_a_folder_of_something_else_is_not_replaced(episodes: Path) -> None:
     assert len(disk.files(episodes)) == 4
 
 
+def test_what_lies_beside_a_generalist_in_its_folder_is_not_lost(tmp_path: Path) -> None:
+    for name in (*generalist.FILES, "episodes"):
+        (tmp_path / name).touch()
+    with pytest.raises(finetune.OutInUse, match="not only that"):
+        finetune.small(finetune.Small((tmp_path,), tmp_path))
+    assert len(list(tmp_path.iterdir())) == 4
+
+
 def test_nothing_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(NothingToLearn, match="no folder"):
         finetune.small(finetune.Small((tmp_path / "nowhere",), tmp_path / "made"))
