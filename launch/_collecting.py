@@ -28,6 +28,9 @@ from robot_runtime.trials import NothingInSight, Trial, TrialRunner
 
 PlacedBy = Literal["cell", "arm"]
 
+EMPTY_ATTEMPTS = 5
+"""So many in a row that leave nothing to keep end the run."""
+
 
 class TooManyFailures(RuntimeError):
     """The policy does not do it here. Look at its last episodes, then start the same command again."""
@@ -79,6 +82,7 @@ class Collector:
         self._loop = LoopStatistics()
         self._variant: str | None = None
         self._carries = False
+        self._empty = 0
         judged_by = "truth" if rig.cell.mock is not None else "classifier" if classifier else "operator"
         self._about = About(
             task=kind.task, instruction=rig.spec.instruction, variant="", success=None,
@@ -109,6 +113,10 @@ class Collector:
             done_one()
             if self._targets.failures_in_a_row >= self._settings.failures:
                 raise TooManyFailures(f"{self._targets.failures_in_a_row} failures in a row. {TooManyFailures.__doc__}")
+            if self._empty >= EMPTY_ATTEMPTS:
+                raise TooManyFailures(
+                    f"{self._empty} attempts in a row ended before their first step. Look at the arm."
+                )
             if pause:
                 _terminal.ask("Paused, the arm is at rest. Enter goes on, Ctrl-C ends.")
         self._go_home(self._settings.seed * _rig.SEEDS_PER_RUN + number)
@@ -137,15 +145,25 @@ class Collector:
         with recorder:
             trial, pause = self._run(number, seed, show)
         episode = recorder.episode(self._about) if recorder.steps else None
-        said = self._classifier.succeeded(episode) if self._classifier and episode else None
+        said, by_classifier = None, dict[str, Any]()
+        if self._classifier and episode:
+            said = self._classifier.succeeded(episode)
+            by_classifier = {"classifier": said, "classifier_name": self._classifier.name}
         trial = self._rig.judge.judged(trial, said)
         self._loop.add(trial.loop)
         if episode is not None:
             about = replace(
-                self._about, began=began, seed=seed, variant=variant, **_outcome(trial, recorder, placed_by, said)
+                self._about,
+                began=began,
+                seed=seed,
+                variant=variant,
+                **_outcome(trial, recorder, placed_by, by_classifier),
             )
             self._folder.add(number, self._noted(replace(episode, about=about)))
-        self._targets.add(variant, bool(trial.success), trial.duration_s)
+            self._targets.add(variant, bool(trial.success), trial.duration_s)
+            self._empty = 0
+        else:
+            self._empty += 1
         self._carries = bool(trial.success) and self._settings.scripted and holds_something(self._rig.client)
         self._tell(number, variant, trial, recorder.steps)
         return pause
@@ -181,7 +199,7 @@ class Collector:
         rig, runner = self._rig, self._runner
         self._go_home(seed)
         if self._settings.scripted and variant == self._variant:
-            rig.judge.begin()
+            rig.judge.begin(seed)
             rig.estimator.tracker.forget()
             with contextlib.suppress(NothingInSight):
                 runner.wait_for_object()
@@ -198,8 +216,13 @@ class Collector:
         with _terminal.StopKey(interrupts=True) if sys.stdin.isatty() else contextlib.nullcontext():
             if self._carries:
                 # A fault is cleared on the way to the start, once the operator was asked; the object lies somewhere.
-                with contextlib.suppress(BridgeFaulted, BridgeRefused):
+                try:
                     put_down(rig.client, rig.estimator.latest(rig.client.latest()), random_place(rig.spec, seed))
+                except BridgeFaulted:
+                    pass
+                except BridgeRefused:
+                    rig.client.stop()
+                    rig.judge.before_opening()
                 self._carries = False
             self._runner.go_to_start()
 
@@ -219,14 +242,14 @@ def _eye(name: str, rig: _rig.Rig, camera: RealSenseCamera, clock: Literal["host
     return Eye(name, camera, stamp_of, 1.0 / camera.mode.rate_hz)
 
 
-def _outcome(trial: Trial, recorder: Recorder, placed_by: PlacedBy, said: bool | None) -> dict[str, Any]:
-    """What an episode's About says of its trial. said: by the classifier, if there is one."""
+def _outcome(trial: Trial, recorder: Recorder, placed_by: PlacedBy, more: dict[str, Any]) -> dict[str, Any]:
+    """What an episode's About says of its trial. more: notes."""
     timings = {
         "steps": recorder.steps, "ticks": trial.loop.ticks, "skipped_ticks": trial.loop.skipped_ticks,
         "loop_jitter_ms": trial.loop.jitter_ms(), **recorder.timings(),
     }  # fmt: skip
     notes = {
         "placed_by": placed_by, "failure": trial.failure, "faults": trial.faults, "clipped": trial.loop.clipped,
-        "believed_success": trial.believed_success, **({} if said is None else {"classifier": said}),
+        "believed_success": trial.believed_success, **more,
     }  # fmt: skip
     return {"success": trial.success, "duration_s": trial.duration_s, "timings": timings, "notes": notes}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,15 @@ def read(folder: Path, limit: int | None = None) -> Iterator[Demonstration]:
     """The first `limit` episodes that succeeded. Raises NothingToLearn, DatasetError, EpisodeBroken."""
     if not folder.is_dir():
         raise NothingToLearn(f"There is no folder {folder}: collect episodes, or export a dataset, there first.")
-    found = _exported(folder) if (folder / VERSION).is_dir() else _native(folder)
-    for count, each in enumerate(tqdm(found, desc="reading", unit="episode", mininterval=2.0)):
-        if limit is not None and count == limit:
-            return
+    if limit is not None and limit < 1:
+        raise NothingToLearn("At least one episode has to be asked for.")
+    found = islice(_exported(folder) if (folder / VERSION).is_dir() else _native(folder), limit)
+    empty = True
+    for each in tqdm(found, desc="reading", unit="episode", mininterval=2.0):
+        empty = False
         yield each
+    if empty:
+        raise NothingToLearn(f"Of {folder} there are no episodes to learn from: none there has succeeded.")
 
 
 def _exported(folder: Path) -> Iterator[Demonstration]:

@@ -37,7 +37,7 @@ class Judge(Protocol):
     def put_back(self, variant: str, pose_base_object: Pose) -> None:
         """The arm waits at its start pose: put that variant of the object there."""
 
-    def begin(self) -> None:
+    def begin(self, seed: int) -> None:
         """The arm waits at its start pose and the object lies where the trial is to begin."""
 
     def watching(self) -> contextlib.AbstractContextManager[Callable[[], bool]]:
@@ -76,12 +76,10 @@ class GroundTruth:
 
     def set_up(self, seed: int, variant: str | None = None) -> None:
         """Teleports the cube."""
-        if self._randomise_visuals:
-            self._scoring.disturb("looks", seed=seed)
         if variant is not None:
             self._scoring.disturb("variant", kind=variant)
         self._scoring.reset(seed)
-        self._pushes.begin(seed)
+        self._prepare(seed)
 
     def put_back(self, variant: str, pose_base_object: Pose) -> None:
         """Teleports the cube."""
@@ -90,9 +88,15 @@ class GroundTruth:
         self._scoring.disturb("place_object", x=x, y=y, yaw_rad=float(yaw_of(pose_base_object.quaternion)))
         self._scoring.begin()
 
-    def begin(self) -> None:
+    def begin(self, seed: int) -> None:
         """Only what happens from now on counts."""
+        self._prepare(seed)
         self._scoring.begin()
+
+    def _prepare(self, seed: int) -> None:
+        if self._randomise_visuals:
+            self._scoring.disturb("looks", seed=seed)
+        self._pushes.begin(seed)
 
     def watching(self) -> contextlib.AbstractContextManager[Callable[[], bool]]:
         """Nobody asks."""
@@ -129,6 +133,7 @@ class Operator:
         self._object = spec.object_name
         self._instruction = spec.instruction
         self._puts_down = puts_down
+        self._within_reach = False
 
     def before_first_motion(self) -> None:
         """Asks once."""
@@ -149,14 +154,18 @@ class Operator:
         """The seed means nothing to a person."""
         what = variant or self._object
         _terminal.ask(f"Put the {what} anywhere in the work area and step back. Enter starts the trial.")
+        self._within_reach = False
 
     def put_back(self, variant: str, pose_base_object: Pose) -> None:
         """Asks, with where that is."""
         x, y, _ = 100 * pose_base_object.position
         _terminal.ask(f"Put the {variant} {x:.1f} cm before the base and {y:.1f} cm to its left. Enter starts.")
 
-    def begin(self) -> None:
-        """Nothing to do."""
+    def begin(self, seed: int) -> None:
+        """Asks whoever may still hold the object."""
+        if self._within_reach:
+            _terminal.ask(f"Leave the {self._object} where it is and step back. Enter starts the trial.")
+        self._within_reach = False
 
     def watching(self) -> contextlib.AbstractContextManager[Callable[[], bool]]:
         """Enter or space."""
@@ -174,7 +183,11 @@ class Operator:
 
     def before_opening(self) -> None:
         """Warns."""
-        _terminal.ask(f"The gripper opens now: hold the {self._object} or let it fall. Enter goes on.")
+        _terminal.ask(
+            f"The gripper opens now, then the arm drives away: hold the {self._object} or let it fall, and mind the"
+            " arm. Enter goes on."
+        )
+        self._within_reach = True
 
     def succeeded(self) -> bool:
         """Asks."""

@@ -22,9 +22,15 @@ def check(*paths: Path | None) -> None:
 
 
 def write(path: Path | None, figures: dict[str, Any]) -> None:
-    """Nothing where no path is given. Raises OSError."""
-    if path is not None:
+    """Nothing where no path is given. Raises CannotWrite."""
+    if path is None:
+        return
+    staging = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        staging = path.with_name(f".{path.name}.{os.getpid()}")
         staging.write_text(json.dumps(figures, indent=1) + "\n")
         staging.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            staging.unlink(missing_ok=True)
+        raise CannotWrite(f"{path} cannot be written ({error.strerror}); what it was before is kept.") from error

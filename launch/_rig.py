@@ -206,7 +206,11 @@ def run_to_the_end(
         stopped, problem = True, str(stop) or when_stopped
     except expected as error:
         problem = str(error)
-    code = conclude(problem)
-    if problem is not None:
-        print(f"{_terminal.paint(f'{name}:', _terminal.RED)} {problem}", file=sys.stderr)
+    unwritten: str | None = None
+    try:
+        code = conclude(problem)
+    except _reports.CannotWrite as error:
+        code, unwritten = 1, str(error)
+    for said in filter(None, (unwritten, problem)):
+        print(f"{_terminal.paint(f'{name}:', _terminal.RED)} {said}", file=sys.stderr)
     return 130 if stopped else code

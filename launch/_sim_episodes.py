@@ -31,6 +31,8 @@ from sim_training.vulkan import NoVulkanDevice
 
 CELL = "simulation"
 SEEDS_PER_VARIANT = 100_000
+MOST_SEED = 599
+"""Episodes of a higher one would be those that evaluations take."""
 SHIPPED = Path(__file__).resolve().parent.parent / "policies"
 Source = Literal["rl", "human-like"]
 SOURCES: tuple[Source, ...] = ("rl", "human-like")
@@ -84,8 +86,9 @@ def driver(source: Source, spec: TaskSpec, policy: Path | None, seed: int) -> tu
         return demonstrators.HumanLike(spec, seed), demonstrators.NAME, demonstrators.HORIZON_FACTOR
     folder = policy or SHIPPED / spec.name
     loaded = artifact.load(folder, spec)
-    made = loaded.card["provenance"]
-    return Expert(loaded, seed), f"{folder.name}, commit {made.get('commit', 'unknown')}, seed {made.get('seed')}", 1.0
+    made, weights = loaded.card["provenance"], loaded.card["files"]["policy.safetensors"]["sha256"][:12]
+    name = f"{folder.name}, commit {made.get('commit', 'unknown')}, seed {made.get('seed')}, weights {weights}"
+    return Expert(loaded, seed), name, 1.0
 
 
 def motions(track: Track) -> np.ndarray:
@@ -151,11 +154,13 @@ def collect(
 
     Raises OtherEpisodes, ArtifactError, NeverSucceeds, NoVulkanDevice, EpisodeBroken, OSError.
     """
-    if count < 1:
-        raise NothingAsked("At least one episode has to be asked for.")
+    if count < 1 or not variants:
+        raise NothingAsked("At least one episode of one variant has to be asked for.")
+    if not 0 <= seed <= MOST_SEED:
+        raise NothingAsked(f"--seed is {seed}; it is a whole number from 0 to {MOST_SEED}.")
     _, name, _ = driver(source, spec, policy, seed)
     out.mkdir(parents=True, exist_ok=True)
-    there, studio = _there(out, spec.name, name), Studio()
+    there, studio = _there(out, spec, name), Studio()
     with tqdm(total=count, desc=f"{source} episodes", mininterval=2.0) as bar:
         for index, variant in enumerate(variants):
             share = count // len(variants) + (index < count % len(variants))
@@ -175,14 +180,16 @@ def collect(
                 bar.update()
 
 
-def _there(folder: Path, task_name: str, policy: str) -> dict[str, About]:
+def _there(folder: Path, spec: TaskSpec, policy: str) -> dict[str, About]:
     """The episodes that an earlier start has left, by name. Raises OtherEpisodes, EpisodeBroken."""
     found = {path.name: disk.read_about(path) for path in disk.files(folder)}
     for name, about in found.items():
-        if (about.task, about.policy) != (task_name, policy):
+        if (about.task, about.policy) != (spec.name, policy):
             raise OtherEpisodes(
                 f"{folder / name} is of {about.task} by {about.policy}: name another folder with --out."
             )
+        if about.contract_hash != spec.contract_hash():
+            raise OtherEpisodes(f"{folder / name} was made under another contract: name another folder with --out.")
     return found
 
 

@@ -102,6 +102,7 @@ class Run:
         self.began_s = time.monotonic()
         self.folder: Folder | None = None
         self.collector: _collecting.Collector | None = None
+        self.classifier: SuccessClassifier | None = None
         self.targets = Targets({})
 
     def go(self, stack: contextlib.ExitStack) -> None:
@@ -111,10 +112,11 @@ class Run:
         check_arguments(arguments, cell)
         names = arguments.names(cell, spec.object_name)
         policy = _rig.load_policy(spec, arguments.policy)
-        classifier = SuccessClassifier(arguments.classifier, spec.name) if arguments.classifier else None
+        if arguments.classifier is not None:
+            self.classifier = SuccessClassifier(arguments.classifier, spec.name)
         assert cell.wrist_camera is not None
         calibration = f"front {calibration_name(cell.camera)}, wrist {calibration_name(cell.wrist_camera)}"
-        kind = Kind(spec.name, spec.contract_hash(), f"{_rig.described(policy)}, {_rig.fingerprint(policy)}")
+        kind = Kind(spec.name, spec.contract_hash(), f"{_rig.described(policy)}, {_rig.fingerprint(policy)}", cell.name)
         stack.enter_context(alone_in(arguments.out))
         self.folder = Folder(arguments.out, kind)
         self.targets = Targets.shared(arguments.episodes, names, 1 if cell.mock is not None else STAY_AT_A_LAB)
@@ -129,7 +131,7 @@ class Run:
         settings = _collecting.Settings(
             arguments.seed, scripted, arguments.keep_frames, arguments.failures, calibration
         )
-        self.collector = _collecting.Collector(stack, rig, self.folder, self.targets, kind, settings, classifier)
+        self.collector = _collecting.Collector(stack, rig, self.folder, self.targets, kind, settings, self.classifier)
         rig.judge.before_first_motion()
         stack.enter_context(rig.estimator)
         with rig.explained():
@@ -140,9 +142,9 @@ class Run:
         figures = self.targets.report()
         if self.folder is not None:
             figures |= self.folder.report()
-            said = [
-                about for about in self.folder.abouts if "classifier" in about.notes and about.success_by == "truth"
-            ]
+            name = self.classifier.name if self.classifier else ""
+            known = [about for about in self.folder.abouts if about.success_by == "truth"]
+            said = [about for about in known if about.notes.get("classifier_name") == name]
             if said:
                 claimed = np.array([about.notes["classifier"] for about in said], bool)
                 figures["classifier"] = precision_recall(claimed, np.array([about.success for about in said], bool))

@@ -136,6 +136,8 @@ class Mix:
         check_judged(found)
         wanted = mixing.only(mixing.only(found, "variant", self.variants), "instruction", self.instructions)
         pieces = mixing.whole(entry for entry in wanted if entry.about.success)
+        if self.balance:
+            mixing.check_all_succeed(wanted)
         if self.cut_end or self.cut_start:
             pieces = [mixing.without_idle(piece, at_start=self.cut_start, at_end=self.cut_end) for piece in pieces]
         return mixing.chosen([piece for piece in pieces if len(piece)], self.seed, self.balance, self.size)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Fine-tune a generalist on collected episodes: the small one here, OpenVLA or Octo by a recipe for a GPU machine.
 
-launch/finetune.py small --data runs/episodes --out runs/generalist
+launch/finetune.py small --data runs/episodes --out runs/small
 launch/finetune.py openvla --data exports/lift_cube --out runs/openvla
 """
 

@@ -89,6 +89,8 @@ def main(arguments: Arguments) -> dict[str, Any]:
     helped, unaided = plans(arguments)
     _sim_episodes.claim(out / "turn.json", arguments, ("out", "report", "seeds"))
     _reports.check(arguments.report)
+    if not arguments.seeds or arguments.evaluation_episodes < 1:
+        raise _sim_episodes.NothingAsked("At least one seed and one evaluation episode have to be asked for.")
     say("1/6 a few human-like demonstrations (synthetic)")
     poor = out / "demonstrations"
     _sim_episodes.collect(poor, spec, "human-like", variants, arguments.demonstrations, 0, randomise=False)

@@ -8,6 +8,7 @@ import _environment
 
 _environment.enter()
 
+import contextlib
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from robot_runtime.collection.classifier import (
     precision_recall,
 )
 from robot_runtime.collection.episode import EpisodeBroken
+from robot_runtime.collection.folder import FolderBusy, alone_in
 from robot_runtime.collection.folders import DatasetError, episode_files
 
 
@@ -33,7 +35,7 @@ class WrongEpisodes(ValueError):
     """The episodes cannot be judged. Name others, or another classifier."""
 
 
-EXPECTED = (ClassifierUnusable, WrongEpisodes, DatasetError, EpisodeBroken, OSError)
+EXPECTED = (FolderBusy, ClassifierUnusable, WrongEpisodes, DatasetError, EpisodeBroken, OSError)
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,15 @@ def judge(path: Path, classifier: SuccessClassifier, arguments: Arguments) -> di
         raise WrongEpisodes(f"{path} {error}") from error
     except EpisodeBroken as error:
         raise EpisodeBroken(f"{path}: {error}") from error
-    before = read.about
-    writes = not arguments.compare and (arguments.relabel or before.success is None)
+    now = read.about
+    before, before_by = now.first_label
+    writes = not arguments.compare and (arguments.relabel or now.success is None)
     if writes:
-        episodes.write(path, replace(read, about=replace(before, success=said, success_by="classifier")))
+        notes = now.notes | {episodes.FIRST_LABEL: now.first_label, "classifier_name": classifier.name}
+        episodes.write(path, replace(read, about=replace(now, success=said, success_by="classifier", notes=notes)))
     return {
-        "episode": path.name, "folder": path.parent.name, "classifier": said, "before": before.success,
-        "before_by": before.success_by, "written": writes,
+        "episode": path.name, "folder": path.parent.name, "classifier": said, "before": before,
+        "before_by": before_by, "written": writes,
     }  # fmt: skip
 
 
@@ -102,7 +106,10 @@ def main(arguments: Arguments) -> None:
     classifier = SuccessClassifier(arguments.classifier)
     paths = [path for folder in arguments.data for path in episode_files(folder)]
     check(paths, arguments, classifier)
-    rows = [judge(path, classifier, arguments) for path in tqdm(paths, desc="judging episodes", mininterval=1.0)]
+    with contextlib.ExitStack() as held:
+        for folder in () if arguments.compare else dict.fromkeys(each.resolve() for each in arguments.data):
+            held.enter_context(alone_in(folder))
+        rows = [judge(path, classifier, arguments) for path in tqdm(paths, desc="judging episodes", mininterval=1.0)]
     found = figures(rows)
     _reports.write(arguments.report, found)
     against = found["against_labels"]

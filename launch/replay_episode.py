@@ -89,7 +89,7 @@ def read(files: tuple[Path, ...], raw: bool) -> tuple[TaskSpec, list[Episode]]:
 def set_up(judge: _judges.Judge, made: Episode, by_seed: bool) -> None:
     """The object where it was when the episode began: by its seed, if a mock cell has it, or where it was seen then."""
     about = made.about
-    if by_seed and about.notes.get("placed_by") == "cell" and about.success_by == "truth":
+    if by_seed and about.notes.get("placed_by") == "cell" and about.first_label[1] == "truth":
         judge.set_up(about.seed, about.variant)
     else:
         judge.put_back(about.variant, actions.pose_of(made.steps["pose_base_object"][0]))

@@ -150,7 +150,7 @@ class Run:
         keyboard = open_keyboard(arguments, down)
         mouse = [stack.enter_context(SpaceMouse(arguments.speed, down))] if arguments.device == "spacemouse" else []
         actor, name = choose_actor(arguments, spec)
-        kind = Kind(spec.name, spec.contract_hash(), name)
+        kind = Kind(spec.name, spec.contract_hash(), name, cell.name)
         stack.enter_context(alone_in(arguments.out))
         self.folder = Folder(arguments.out, kind)
         thing = arguments.variant or (spec.object_name if cell.mock is None else NOMINAL)

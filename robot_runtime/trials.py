@@ -130,11 +130,16 @@ def go_to_start(
     client: BridgeClient, spec: TaskSpec, looked_at: Callable[[LatchedFault], bool] = lambda fault: False
 ) -> RobotState:
     """Stop, open the gripper, rise and drive to the start pose, clearing a latched fault first; a second try if that
-    itself ends in a fault. looked_at: as `TrialRunner`'s. Raises BridgeFaulted, GripperStuck."""
+    itself ends in a fault. Whatever ends it early stops the arm. looked_at: as `TrialRunner`'s.
+    Raises BridgeFaulted, GripperStuck."""
     try:
+        with contextlib.suppress(BridgeFaulted):
+            return _go_to_start(client, spec, looked_at)
         return _go_to_start(client, spec, looked_at)
-    except BridgeFaulted:
-        return _go_to_start(client, spec, looked_at)
+    except BaseException:
+        with contextlib.suppress(BridgeLost, BridgeRefused, BridgeFaulted):
+            client.stop()
+        raise
 
 
 def _go_to_start(client: BridgeClient, spec: TaskSpec, looked_at: Callable[[LatchedFault], bool]) -> RobotState:

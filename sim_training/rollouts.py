@@ -78,12 +78,16 @@ class Track:
         return len(self) / RATE_HZ
 
 
-def make(task_name: str, variant: Variant, count: int, randomise: bool = True) -> Any:
-    """`count` environments with that object. Nobody knocks it: a dataset is collected in peace."""
+def make(task_name: str, variant: Variant, count: int, randomise: bool = True, body_seed: int = 0) -> Any:
+    """`count` environments with that object. Nobody knocks it: a dataset is collected in peace.
+
+    body_seed: of its mass and friction in each environment, if they are randomised.
+    """
     card = task(task_name)
     size = Range(variant.half_size_m, variant.half_size_m)
     ranges = replace(card.randomisation, cube_half_size_m=size, push_impulse_ns=None)
-    return make_task(task_name, count, card=replace(card, randomisation=ranges), randomise=randomise)
+    card = replace(card, randomisation=ranges)
+    return make_task(task_name, count, card=card, randomise=randomise, body_seed=body_seed)
 
 
 @torch.no_grad()

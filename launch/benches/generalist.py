@@ -62,6 +62,8 @@ def run(arguments: Arguments) -> int:
     """Does what is missing, then draws and tabulates everything; Ctrl-C and kills keep what is finished."""
     torch.set_num_threads(1)
     try:
+        if not arguments.sizes or not arguments.seeds:
+            raise _sim_episodes.NothingAsked("At least one size and one seed have to be asked for.")
         _sim_episodes.claim(arguments.out / "study.json", arguments, ("sizes", "seeds", "out", "report"))
         collect(arguments)
         studio = _sim_episodes.Studio()

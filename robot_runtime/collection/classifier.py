@@ -104,6 +104,11 @@ class SuccessClassifier:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
 
+    @property
+    def name(self) -> str:
+        """Tells classifiers apart."""
+        return f"weights {self.card.weights_sha256[:12]}"
+
     def probabilities(self, pictures: np.ndarray) -> np.ndarray:
         """That the task is done. pictures: as `beside`. Shape: (N,)"""
         parts = [pictures[k : k + BATCH] for k in range(0, len(pictures), BATCH)]

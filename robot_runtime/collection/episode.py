@@ -20,6 +20,8 @@ FORMAT = 1
 RATE_HZ = 10.0
 SIDE_PX = 128
 JPEG_QUALITY = 95
+FIRST_LABEL = "labelled_before"
+"""Note of an episode whose label a classifier wrote over."""
 
 COLUMNS: dict[str, tuple[int, ...]] = {
     "stamp": (),
@@ -82,6 +84,12 @@ class About:
     cameras: dict[str, str] = field(default_factory=dict)
     timings: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def first_label(self) -> tuple[bool | None, str | None]:
+        """Success and who said so, before a classifier wrote over it."""
+        success, by = self.notes.get(FIRST_LABEL, (self.success, self.success_by))
+        return success, by
 
 
 @dataclass(frozen=True)

@@ -36,16 +36,17 @@ class DiskFull(RuntimeError):
 
 @dataclass(frozen=True)
 class Kind:
-    """What all episodes of a folder share. policy: what acted, with its hash."""
+    """What all episodes of a folder share. policy: what acted, with its hash. cell: its name."""
 
     task: str
     contract_hash: str
     policy: str
+    cell: str
 
     @staticmethod
     def of(about: About) -> Kind:
         """Of one episode."""
-        return Kind(about.task, about.contract_hash, about.policy)
+        return Kind(about.task, about.contract_hash, about.policy, about.cell)
 
 
 class Folder:

@@ -44,6 +44,13 @@ def only(entries: Sequence[Entry], what: str, wanted: Sequence[str]) -> list[Ent
     return [entry for entry in entries if not wanted or getattr(entry.about, what) in wanted]
 
 
+def check_all_succeed(entries: Sequence[Entry]) -> None:
+    """Raises DatasetError where a variant would be missing from equal numbers of each."""
+    failed_only = {e.about.variant for e in entries} - {e.about.variant for e in entries if e.about.success}
+    if failed_only:
+        raise DatasetError(f"No episode of {_list(failed_only)} succeeded: name the other variants with --variants.")
+
+
 def without_idle(piece: Piece, at_start: bool = False, at_end: bool = True) -> Piece:
     """Without the steps at its ends in which nothing moves; one of them stays. Empty where nothing ever moves."""
     moving = piece.start + np.flatnonzero(moves(piece.entry.steps)[piece.start : piece.stop])

@@ -9,7 +9,7 @@ import numpy as np
 from contract.messages import GripperCommand, ObjectState
 from contract.poses import Pose, quat_from_yaw, quat_multiply, rotate_towards, rotation_between
 from contract.task_spec import TaskSpec
-from robot_runtime.bridge_client import BridgeClient
+from robot_runtime.bridge_client import BridgeClient, BridgeRefused
 from robot_runtime.motions import GRASP_N, STEP_M, Mover, stay, towards
 from safety.grasp import EMPTY_M
 
@@ -20,6 +20,7 @@ STEP_RAD = 0.05
 TURN_RAD = 0.4
 """The object is turned by this much at most, either way of how the arm starts."""
 REST_TICKS, OPENING_TICKS = 10, 20
+TRIES = 3
 
 
 def random_place(spec: TaskSpec, seed: int) -> Pose:
@@ -55,13 +56,18 @@ def put_down(client: BridgeClient, seen: ObjectState | None, place: Pose) -> Non
 
 
 def _go(move: Mover, goal: Pose, step_m: float) -> None:
-    here = move.client.status().command_base_tcp
-    away_m = float(np.linalg.norm(goal.position - here.position))
-    away_rad = float(np.linalg.norm(rotation_between(here.quaternion, goal.quaternion)))
+    """A busy machine's late setpoint is refused, so the rest of the way is tried again. Raises BridgeRefused."""
     nearer = towards(goal.position, step_m=step_m)
 
     def way(here: Pose) -> Pose:
         return Pose(nearer(here).position, rotate_towards(here.quaternion, goal.quaternion, STEP_RAD))
 
-    move(way, math.ceil(max(away_m / step_m, away_rad / STEP_RAD)) + REST_TICKS)
-    move.client.check()
+    for _ in range(TRIES):
+        here = move.client.status().command_base_tcp
+        away_m = float(np.linalg.norm(goal.position - here.position))
+        away_rad = float(np.linalg.norm(rotation_between(here.quaternion, goal.quaternion)))
+        last = move(way, math.ceil(max(away_m / step_m, away_rad / STEP_RAD)) + REST_TICKS)[-1]
+        move.client.check()
+        if last.refused is None:
+            return
+    raise BridgeRefused(f"The object was not put down: {last.refused}")

@@ -76,6 +76,6 @@ def action_of(reading: Reading, state: RobotState) -> np.ndarray:
 
 
 def marked_steps(marks: Sequence[tuple[float, bool]], stamps: np.ndarray) -> list[tuple[int, bool]]:
-    """Marks as an episode's notes have them, by the step that begins next. stamps: of the steps. Shape: (N,)"""
-    steps = [(int(np.searchsorted(stamps, stamp)), done) for stamp, done in marks]
-    return [(step, done) for step, done in steps if step < len(stamps)]
+    """Marks as an episode's notes have them, by the step that begins next or the last. stamps: of the steps (N,)."""
+    last = len(stamps) - 1
+    return [(min(int(np.searchsorted(stamps, stamp)), last), done) for stamp, done in marks]

@@ -14,6 +14,9 @@ from sim_training.rollouts import Variant
 HORIZON_FACTOR = 1.5
 """Of a policy's time: one that learnt from slow people may be slower."""
 
+BODY_SEED = 500_000
+"""Masses and frictions are others than those of the episodes that it learnt from."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -43,7 +46,7 @@ def evaluate(
     Raises contract.generalist.UnknownInstruction.
     """
     drive = Driver(task(task_name), model, painter, instruction)
-    env = rollouts.make(task_name, variant, episodes, randomise)
+    env = rollouts.make(task_name, variant, episodes, randomise, BODY_SEED)
     tracks = rollouts.roll(env, drive, seed, HORIZON_FACTOR)
     env.close()
     return Outcome(episodes, tuple(track.duration_s for track in tracks if track.success))

@@ -20,6 +20,8 @@ from sim_training.generalist.network import Deployed, GeneralistNetwork
 
 LIKELIHOOD = "mixture of 4 diagonal Gaussians over the motion, Bernoulli over the gripper"
 _EXPORT_TOLERANCE = 1e-3
+_STILL, _MOVES = 1e-6, 1e-3
+"""m or rad in a step: what varies less than the first is locked, what varies more than the second is not."""
 
 
 class NothingToLearn(ValueError):
@@ -90,7 +92,12 @@ def fit(
         raise NothingToLearn(f"{start} looks at {', '.join(known.cameras)}: leave out --cameras, or start without it.")
     looked_at = known.cameras if known else cameras or tuple(sorted(episodes[0].images))
     instructions = list(dict.fromkeys(plain(each.instruction) for each in episodes))
-    low, high = (np.array(known.low), np.array(known.high)) if known else _range(episodes)
+    low, high = _range(episodes)
+    if known:
+        locked = np.array(known.high) - np.array(known.low) < _STILL
+        if (locked & (high - low > _MOVES)).any():
+            raise NothingToLearn(f"These episodes turn the tool in ways that {start} never does: start without it.")
+        low, high = np.array(known.low), np.array(known.high)
     samples = _samples(episodes, looked_at, instructions, low, high)
     side = next(iter(samples.images.values())).shape[1]
     if known and known.side_px != side:
@@ -98,7 +105,7 @@ def fit(
     network = GeneralistNetwork(looked_at, side)
     if start:
         network.load_state_dict({name: torch.from_numpy(v) for name, v in generalist.read_tensors(start).items()})
-    free = torch.from_numpy(high - low > 1e-6)
+    free = torch.from_numpy(high - low >= _STILL)
     loss = _descend(
         network, samples, torch.from_numpy(np.stack([words(i) for i in instructions])), free, training, show
     )
@@ -115,7 +122,7 @@ def _range(episodes: list[Demonstration]) -> tuple[np.ndarray, np.ndarray]:
     """What -1 and 1 stand for: the 1st and 99th percentile of each number, as OpenVLA has it. Shapes: (6,)"""
     motion = np.concatenate([each.actions[:, :6] for each in episodes])
     low, high = np.percentile(motion, [1, 99], axis=0)
-    still = high - low < 1e-6
+    still = high - low < _STILL
     return np.where(still, 0.0, low), np.where(still, 0.0, high)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,8 @@ def test_what_is_there_is_not_made_again(folder: Path) -> None:
 def test_episodes_of_somebody_else_are_left_alone(folder: Path) -> None:
     with pytest.raises(_sim_episodes.OtherEpisodes, match="--out"):
         _sim_episodes.collect(folder, LIFT_CUBE, "human-like", [VARIANTS["red_cube"]], 1, 0)
+    with pytest.raises(_sim_episodes.OtherEpisodes, match="another contract"):
+        _sim_episodes._there(folder, replace(LIFT_CUBE, hold_s=0.5), disk.read_about(disk.files(folder)[0]).policy)
 
 
 @pytest.mark.parametrize("task", ["push_cube", "pick_cube", "stack_cube", "peg_upright"])
@@ -87,5 +90,9 @@ def test_a_task_of_which_pictures_do_not_show_all_is_refused(task: str) -> None:
 def test_no_episodes_and_no_such_object_are_said(tmp_path: Path) -> None:
     with pytest.raises(_sim_episodes.NothingAsked, match="At least one"):
         _collect(tmp_path, 0)
+    with pytest.raises(_sim_episodes.NothingAsked, match="At least one"):
+        _sim_episodes.collect(tmp_path, LIFT_CUBE, "human-like", [], 1, 0)
+    with pytest.raises(_sim_episodes.NothingAsked, match="from 0 to 599"):
+        _sim_episodes.collect(tmp_path, LIFT_CUBE, "human-like", [VARIANTS["red_cube"]], 1, 600)
     with pytest.raises(_sim_episodes.UnknownVariant, match="red_cube"):
         _sim_episodes.card_and_variants("lift_cube", ("green_cube",))

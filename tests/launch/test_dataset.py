@@ -84,6 +84,15 @@ def test_from_recordings_to_an_export_and_its_figures(here: Callable[..., int | 
     assert len([*rlds.read(out, "train"), *rlds.read(out, "val")]) == 4
 
 
+def test_equal_numbers_of_a_variant_that_never_succeeded_are_refused(
+    refusal: Callable[..., str], tmp_path: Path
+) -> None:
+    source = folder_of(tmp_path / "recorded", ["red", "red"])
+    write(source / name_of(2), episode(success=False, variant="blue"))
+    assert "No episode of 'blue' succeeded" in refusal("mix", source, "--out", tmp_path / "mixed", "--balance")
+    assert not (tmp_path / "mixed").exists()
+
+
 def test_demonstrations_relabelled_by_the_shipped_policy_are_a_dataset(
     here: Callable[..., int | str], tmp_path: Path
 ) -> None:

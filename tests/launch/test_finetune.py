@@ -94,6 +94,16 @@ def test_nothing_there_is_said(tmp_path: Path) -> None:
         finetune.small(finetune.Small((tmp_path / "empty",), tmp_path / "made"))
 
 
+def test_a_folder_that_adds_nothing_is_named(episodes: Path, tmp_path: Path) -> None:
+    failed = tmp_path / "failed"
+    failed.mkdir()
+    disk.write(failed / disk.name_of(0), episode(success=False))
+    with pytest.raises(NothingToLearn, match="failed .* none there has succeeded"):
+        finetune.small(finetune.Small((episodes, failed), tmp_path / "made"))
+    with pytest.raises(NothingToLearn, match="At least one"):
+        finetune.small(finetune.Small((episodes,), tmp_path / "made", episodes=0))
+
+
 def test_an_episode_cut_short_is_named(episodes: Path, tmp_path: Path) -> None:
     path = disk.files(episodes)[1]
     path.write_bytes(path.read_bytes()[:2000])

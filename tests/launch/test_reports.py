@@ -26,6 +26,14 @@ def test_what_cannot_be_written_is_told_before_anything_starts(tmp_path: Path) -
             _reports.check(path)
 
 
+def test_what_cannot_be_written_at_the_end_is_told_too_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    path.mkdir()
+    with pytest.raises(_reports.CannotWrite, match="cannot be written"):
+        _reports.write(path, {"trials": 1})
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_figures_that_are_no_json_leave_the_report_before_them(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     _reports.write(path, {"trials": 1})

@@ -17,6 +17,7 @@ from contract.tasks import LIFT_CUBE
 from robot_runtime.collection.classifier import CARD, WEIGHTS, SuccessClassifier
 from robot_runtime.collection.classifier_training import UnusableData
 from robot_runtime.collection.episode import SIDE_PX, encode, files, name_of, read, read_about, write
+from robot_runtime.collection.folder import FolderBusy, alone_in
 from robot_runtime.collection.folders import DatasetError
 from robot_runtime.collection.success_steps import DONE, NOT_DONE
 from tests.robot_runtime.collection.made_up import episode
@@ -89,6 +90,28 @@ def test_episodes_nobody_has_labelled_are_labelled_and_keep_all_they_had(trained
     for old, new in zip(before, after, strict=True):
         assert (old.images, old.frames) == (new.images, new.frames)
         assert all(np.array_equal(old.steps[name], new.steps[name]) for name in old.steps)
+
+
+def test_a_label_that_was_written_over_is_kept_and_compared_with(trained: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    for number, success in ((0, True), (1, False)):
+        write_episode(folder, number + 70, success)
+    wrong = read(files(folder)[1])
+    write(files(folder)[1], replace(wrong, about=replace(wrong.about, success=True, success_by="operator")))
+    asked = label_episodes.Arguments((folder,), trained / "classifier", relabel=True, report=tmp_path / "report.json")
+    for _ in range(2):
+        label_episodes.main(asked)
+        abouts = [read_about(path) for path in files(folder)]
+        assert [(about.success, about.success_by) for about in abouts] == [(True, "classifier"), (False, "classifier")]
+        assert [about.first_label for about in abouts] == [(True, "truth"), (True, "operator")]
+        against = json.loads((tmp_path / "report.json").read_text())["against_labels"]
+        assert (against["count"], against["true"], against["right"]) == (2, 2, 1)
+
+
+def test_nobody_labels_where_somebody_collects(trained: Path, tmp_path: Path) -> None:
+    write_episode(tmp_path, 0, True)
+    with alone_in(tmp_path), pytest.raises(FolderBusy, match="collects into"):
+        label_episodes.main(label_episodes.Arguments((tmp_path,), trained / "classifier", relabel=True))
 
 
 def test_comparing_writes_nothing_and_says_how_often_it_was_right(trained: Path, tmp_path: Path) -> None:

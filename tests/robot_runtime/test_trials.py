@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from contract.tasks import LIFT_CUBE
+from robot_runtime.bridge_client import BridgeFaulted
 from robot_runtime.loop import LoopStatistics
-from robot_runtime.trials import EXTRA_HOLD_S, LiftBelief, Trial, summary, wilson_interval
+from robot_runtime.trials import EXTRA_HOLD_S, LiftBelief, Trial, go_to_start, summary, wilson_interval
 
 
 def tick(stamp: float, height_m: float, held: bool = True, speed_m_s: float = 0.0, closed: bool = True) -> Any:
@@ -55,6 +56,40 @@ def test_wilson_interval_agrees_with_the_published_formula() -> None:
     assert wilson_interval(45, 50) == pytest.approx((0.7864, 0.9565), abs=1e-4)
     assert wilson_interval(50, 50) == pytest.approx((0.9287, 1.0), abs=1e-4)
     assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+class HomingArm:
+    """Synthetic: an open gripper; what stops each drive to the start, if anything, is told beforehand."""
+
+    def __init__(self, *ends: BaseException | None) -> None:
+        self.ends, self.calls = list(ends), list[str]()
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*_: Any, **__: Any) -> Any:
+            self.calls.append(name)
+            return SimpleNamespace(fault=None, stamp=1.0, gripper_stamp=1.0, gripper_width=0.08)
+
+        return call
+
+    def move_home(self, q_rad: Any) -> None:
+        self.calls.append("move_home")
+        if (end := self.ends.pop(0)) is not None:
+            raise end
+
+
+@pytest.mark.parametrize("ends", [(KeyboardInterrupt(),), (BridgeFaulted("one"), BridgeFaulted("two"))])
+def test_a_drive_to_the_start_that_is_interrupted_stops_the_arm_at_once(ends: tuple[BaseException, ...]) -> None:
+    arm: Any = HomingArm(*ends)
+    with pytest.raises(type(ends[-1])):
+        go_to_start(arm, LIFT_CUBE)
+    assert arm.calls[-2:] == ["move_home", "stop"]
+    assert arm.calls.count("move_home") == len(ends)
+
+
+def test_one_fault_on_the_way_to_the_start_is_tried_again() -> None:
+    arm: Any = HomingArm(BridgeFaulted("one"), None)
+    go_to_start(arm, LIFT_CUBE)
+    assert arm.calls.count("move_home") == 2
 
 
 def trial(index: int, success: bool | None) -> Trial:

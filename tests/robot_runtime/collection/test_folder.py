@@ -35,7 +35,9 @@ def test_numbers_go_on_where_they_stopped_and_half_written_files_are_swept_away(
     assert not staging.exists()
 
 
-@pytest.mark.parametrize("other", [{"task": "pick_cube"}, {"contract_hash": "00"}, {"policy": "another"}])
+@pytest.mark.parametrize(
+    "other", [{"task": "pick_cube"}, {"contract_hash": "00"}, {"policy": "another"}, {"cell": "lab"}]
+)
 def test_episodes_of_another_kind_are_refused_in_one_sentence(tmp_path: Path, other: dict[str, str]) -> None:
     Folder(tmp_path, KIND).add(0, made_up())
     with pytest.raises(OtherEpisodes, match="name another folder with --out") as refusal:

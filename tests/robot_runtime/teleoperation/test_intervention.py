@@ -81,7 +81,7 @@ def test_marks_are_kept_with_their_time_and_are_no_touch() -> None:
     assert not any(tick.decision.human for tick in ticks)
     stamps = np.array([tick.state.stamp for tick in ticks])[::2]
     assert marked_steps(hand.marks, stamps) == [(2, True), (5, False)]
-    assert marked_steps([(stamps[-1] + 1.0, True)], stamps) == []
+    assert marked_steps([(stamps[0], False), (stamps[-1] + 0.05, True)], stamps) == [(0, False), (5, True)]
 
 
 def test_an_episode_begins_with_the_policy_whatever_was_done_before() -> None:

@@ -95,6 +95,14 @@ def test_pictures_of_another_size_than_the_earlier_ones_are_refused(tmp_path: Pa
         fit([small], tmp_path / "made", QUICK, start=tmp_path / "first", show=False)
 
 
+def test_episodes_that_move_what_the_earlier_one_keeps_still_are_refused(tmp_path: Path) -> None:
+    fit(episodes(5, 0), tmp_path / "first", Training(steps=2), show=False)
+    for each in (turned := episodes(5, 1)):
+        each.actions[::2, 5] = 0.05
+    with pytest.raises(NothingToLearn, match="first never does"):
+        fit(turned, tmp_path / "second", Training(steps=2), start=tmp_path / "first", show=False)
+
+
 def test_hues_are_turned_by_up_to_the_share_asked_for_and_grey_stays_grey() -> None:
     pictures = torch.tensor([[200, 20, 40], [90, 90, 90]], dtype=torch.uint8).expand(500, 2, 2, 3)
     seen = augmented(pictures, Training(shift_px=0, brightness=0.0, tint=0.0, hue=0.1))[:, 0].numpy()
