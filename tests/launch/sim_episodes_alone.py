@@ -78,7 +78,9 @@ def test_episodes_of_somebody_else_are_left_alone(folder: Path) -> None:
     with pytest.raises(_sim_episodes.OtherEpisodes, match="--out"):
         _sim_episodes.collect(folder, LIFT_CUBE, "human-like", [VARIANTS["red_cube"]], 1, 0)
     with pytest.raises(_sim_episodes.OtherEpisodes, match="another contract"):
-        _sim_episodes._there(folder, replace(LIFT_CUBE, hold_s=0.5), disk.read_about(disk.files(folder)[0]).policy)
+        _sim_episodes._there(
+            folder, replace(LIFT_CUBE, translation_scale_m=0.02), disk.read_about(disk.files(folder)[0]).policy
+        )
 
 
 @pytest.mark.parametrize("task", ["push_cube", "pick_cube", "stack_cube", "peg_upright"])
