@@ -180,7 +180,6 @@ def conclude(run: Run, ended_early: str | None) -> int:
     """Print and write the figures; the exit code they mean."""
     if run.folder is None:
         return 1
-    run.write_report(ended_early)
     report = run.report(ended_early)
     rate, low, high = (100 * report[name] for name in ("success_rate", "wilson_low", "wilson_high"))
     print(
@@ -189,6 +188,7 @@ def conclude(run: Run, ended_early: str | None) -> int:
         f"  frames dropped {report['frames_dropped']} in {report['steps']} steps;"
         f" {report['bytes_per_episode'] / 1e3:.0f} kB per episode; {report['wall_s']:.0f} s"
     )
+    run.write_report(ended_early)
     return 0 if ended_early is None else 1
 
 

@@ -72,12 +72,12 @@ def run() -> None:
     try:
         _reports.check(asked.report)
         figures = main(asked)
+        print(json.dumps(figures, indent=1))
         _reports.write(asked.report, figures)
     except _sim_episodes.FAILURES as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("Stopped; the episodes so far are whole. Start again to go on.")
-    print(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":

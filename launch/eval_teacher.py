@@ -99,10 +99,10 @@ def run() -> None:
     try:
         _reports.check(asked.report)
         figures = main(asked)
+        print(json.dumps(figures, indent=1))
+        _reports.write(asked.report, figures)
     except (UnknownTask, _reports.CannotWrite, *TEACHER_ERRORS) as error:
         sys.exit(str(error))
-    print(json.dumps(figures, indent=1))
-    _reports.write(asked.report, figures)
 
 
 if __name__ == "__main__":

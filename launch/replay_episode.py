@@ -166,12 +166,16 @@ def main() -> int:
     if not done:
         return code
     figures = report(done) | {"raw": arguments.raw}
-    _reports.write(arguments.report, figures)
     print(
         f"\n  {figures['episodes']} episodes: {figures['path_max_mm']:.1f} mm off the path at most; by time"
         f" {figures['max_mm']:.1f} mm at most, {figures['rms_mm']:.1f} mm rms;"
         f" {figures['same_outcome']} came out as then"
     )
+    try:
+        _reports.write(arguments.report, figures)
+    except _reports.CannotWrite as error:
+        print(f"{_terminal.paint('replay_episode:', _terminal.RED)} {error}", file=sys.stderr)
+        return 1
     return code or (0 if figures["path_max_mm"] <= MOST_MM else 2)
 
 

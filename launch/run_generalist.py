@@ -179,8 +179,8 @@ def conclude(run: Run, ended_early: str | None) -> int:
     """Print and write the figures; the exit code they mean."""
     if run.trials:
         figures = run.report(ended_early)
-        _reports.write(run.arguments.report, figures)
         print(json.dumps({name: value for name, value in figures.items() if name != "per_trial"}, indent=1))
+        _reports.write(run.arguments.report, figures)
     return 0 if ended_early is None else 1
 
 

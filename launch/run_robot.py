@@ -180,7 +180,6 @@ def conclude(run: Run, ended_early: str | None) -> int:
     """Print and write the figures; the exit code they mean."""
     if not run.trials:
         return 1
-    run.write_report(ended_early)
     report = run.report(ended_early)
     rate, low, high = (100 * report[name] for name in ("success_rate", "wilson_low", "wilson_high"))
     cycle = "" if report["cycle_time_s"] is None else f"  cycle time {report['cycle_time_s']:.1f} s"
@@ -191,6 +190,7 @@ def conclude(run: Run, ended_early: str | None) -> int:
         f"  setpoints clipped {report['clipped']}, beyond limits {violations}, faults {report['faults']};"
         f" loop late by {late_ms:.0f} ms (p95), {report['skipped_ticks']} ticks skipped"
     )
+    run.write_report(ended_early)
     if ended_early is not None:
         return 1
     return 0 if rate >= 50.0 and violations == 0 else 2

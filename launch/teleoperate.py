@@ -234,9 +234,9 @@ def conclude(run: Run, ended_early: str | None) -> int:
     """Print and write the figures; the exit code they mean."""
     if run.folder is None:
         return 1
-    run.write_report(ended_early)
     report = run.report(ended_early)
     print(f"\n  {run.arguments.out}: {report['episodes']} episodes, {report['successes']} succeeded")
+    run.write_report(ended_early)
     return 0 if ended_early is None else 1
 
 
