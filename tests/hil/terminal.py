@@ -15,6 +15,7 @@ class Terminal:
     def __init__(self, *command: str) -> None:
         self.pid, self._terminal = pty.fork()
         if self.pid == 0:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # which a test started in the background does not have
             os.execv(command[0], command)
         self.shown = ""
         self._read = 0

@@ -128,7 +128,9 @@ def test_at_a_lab_the_operator_puts_the_object_judges_and_pauses(still_policy: P
         terminal.press("\n")
         terminal.expect("Paused", within_s=10)
         terminal.press("\n")
-        terminal.expect("reaching", within_s=60)  # nobody is asked: the object is in sight where it was
+        terminal.expect("step back", within_s=60)  # the object is in sight where it was, but a hand may still hold it
+        terminal.press("\n")
+        terminal.expect("reaching", within_s=60)
         scoring.disturb("camera", kind="unplugged")
         terminal.expect("has sent no", within_s=60)
         assert terminal.exit_code(within_s=30) == 1
