@@ -73,6 +73,11 @@ class Policy:
     layers: tuple[tuple[np.ndarray, np.ndarray], ...]
     card: Mapping[str, Any]
 
+    @property
+    def weights_name(self) -> str:
+        """Tells policies of one description apart."""
+        return f"weights {self.card['files']['policy.safetensors']['sha256'][:12]}"
+
     def act(self, observation: np.ndarray) -> np.ndarray:
         """The mean action, normalised. Shape: (..., observation_size) -> (..., 7)"""
         x = np.asarray(observation, np.float32)

@@ -108,11 +108,6 @@ def described(policy: artifact.Policy) -> str:
     return f"{policy.spec.name}, {made.get('env_steps', 0) / 1e6:.1f} M steps, commit {made.get('commit', 'unknown')}"
 
 
-def fingerprint(policy: artifact.Policy) -> str:
-    """Tells policies of one description apart."""
-    return f"weights {policy.card['files']['policy.safetensors']['sha256'][:12]}"
-
-
 def check_seed(seed: int) -> None:
     """Raises WrongArgument where a trial's own seed would not be one."""
     if not 0 <= seed <= MOST_SEED:

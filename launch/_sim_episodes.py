@@ -32,7 +32,7 @@ from sim_training.vulkan import NoVulkanDevice
 CELL = "simulation"
 SEEDS_PER_VARIANT = 100_000
 MOST_SEED = 599
-"""Episodes of a higher one would be those that evaluations take."""
+"""Episodes of higher ones might be those that evaluations take."""
 SHIPPED = Path(__file__).resolve().parent.parent / "policies"
 Source = Literal["rl", "human-like"]
 SOURCES: tuple[Source, ...] = ("rl", "human-like")
@@ -86,8 +86,8 @@ def driver(source: Source, spec: TaskSpec, policy: Path | None, seed: int) -> tu
         return demonstrators.HumanLike(spec, seed), demonstrators.NAME, demonstrators.HORIZON_FACTOR
     folder = policy or SHIPPED / spec.name
     loaded = artifact.load(folder, spec)
-    made, weights = loaded.card["provenance"], loaded.card["files"]["policy.safetensors"]["sha256"][:12]
-    name = f"{folder.name}, commit {made.get('commit', 'unknown')}, seed {made.get('seed')}, weights {weights}"
+    made = loaded.card["provenance"]
+    name = f"{folder.name}, commit {made.get('commit', 'unknown')}, seed {made.get('seed')}, {loaded.weights_name}"
     return Expert(loaded, seed), name, 1.0
 
 

@@ -116,7 +116,7 @@ class Run:
             self.classifier = SuccessClassifier(arguments.classifier, spec.name)
         assert cell.wrist_camera is not None
         calibration = f"front {calibration_name(cell.camera)}, wrist {calibration_name(cell.wrist_camera)}"
-        kind = Kind(spec.name, spec.contract_hash(), f"{_rig.described(policy)}, {_rig.fingerprint(policy)}", cell.name)
+        kind = Kind(spec.name, spec.contract_hash(), f"{_rig.described(policy)}, {policy.weights_name}", cell.name)
         stack.enter_context(alone_in(arguments.out))
         self.folder = Folder(arguments.out, kind)
         self.targets = Targets.shared(arguments.episodes, names, 1 if cell.mock is not None else STAY_AT_A_LAB)

@@ -85,12 +85,12 @@ class Arguments:
 def main(arguments: Arguments) -> dict[str, Any]:
     """All stages that are missing. Raises Stopped, USER_ERRORS or one of _sim_episodes.FAILURES."""
     torch.set_num_threads(1)
+    if not arguments.seeds or arguments.evaluation_episodes < 1:
+        raise _sim_episodes.NothingAsked("At least one seed and one evaluation episode have to be asked for.")
     out, (spec, variants) = arguments.out, _sim_episodes.card_and_variants(arguments.task, (OBJECT,))
     helped, unaided = plans(arguments)
     _sim_episodes.claim(out / "turn.json", arguments, ("out", "report", "seeds"))
     _reports.check(arguments.report)
-    if not arguments.seeds or arguments.evaluation_episodes < 1:
-        raise _sim_episodes.NothingAsked("At least one seed and one evaluation episode have to be asked for.")
     say("1/6 a few human-like demonstrations (synthetic)")
     poor = out / "demonstrations"
     _sim_episodes.collect(poor, spec, "human-like", variants, arguments.demonstrations, 0, randomise=False)

@@ -79,7 +79,8 @@ def judge(path: Path, classifier: SuccessClassifier, arguments: Arguments) -> di
     before, before_by = now.first_label
     writes = not arguments.compare and (arguments.relabel or now.success is None)
     if writes:
-        notes = now.notes | {episodes.FIRST_LABEL: now.first_label, "classifier_name": classifier.name}
+        by = {"classifier": said, "classifier_name": classifier.name}
+        notes = now.notes | {episodes.FIRST_LABEL: now.first_label, **by}
         episodes.write(path, replace(read, about=replace(now, success=said, success_by="classifier", notes=notes)))
     return {
         "episode": path.name, "folder": path.parent.name, "classifier": said, "before": before,

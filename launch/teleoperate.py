@@ -199,7 +199,7 @@ def choose_actor(arguments: Arguments, spec: TaskSpec) -> tuple[Actor, str]:
     if arguments.policy is None and arguments.device != "clumsy":
         return Still(), by
     policy = _rig.load_policy(spec, arguments.policy)
-    return policy, f"{_rig.described(policy)}, {_rig.fingerprint(policy)}, overruled by {by}"
+    return policy, f"{_rig.described(policy)}, {policy.weights_name}, overruled by {by}"
 
 
 def open_keyboard(arguments: Arguments, hand: np.ndarray) -> Keyboard | None:

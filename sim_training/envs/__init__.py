@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from contract.task_spec import stretched
 from contract.tasks import task
@@ -13,7 +13,7 @@ from sim_training import backends
 Reward = Literal["dense", "simplified", "sparse"]
 Camera = Literal["normal", "moved", "front", "wrist"]
 REWARD_MODES = {"dense": "normalized_dense", "simplified": "simplified", "sparse": "sparse"}
-CAMERAS = ("normal", "moved", "front", "wrist")
+CAMERAS: tuple[Camera, ...] = get_args(Camera)
 HORIZON_FACTORS = (1, 10)
 
 _ENVIRONMENTS = {

@@ -52,6 +52,13 @@ def test_what_the_last_stage_could_not_do_is_said_before_the_first(tmp_path: Pat
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("asked", [{"seeds": ()}, {"evaluation_episodes": 0}])
+def test_a_turn_of_nothing_is_refused_and_claims_no_folder(tmp_path: Path, asked: dict[str, Any]) -> None:
+    with pytest.raises(_sim_episodes.NothingAsked, match="At least one"):
+        flywheel.main(flywheel.Arguments(out=tmp_path, **asked))
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_teacher_that_is_there_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "teacher").mkdir()
     (tmp_path / "teacher" / "card.json").write_text("{}")

@@ -104,6 +104,7 @@ def test_a_label_that_was_written_over_is_kept_and_compared_with(trained: Path, 
         abouts = [read_about(path) for path in files(folder)]
         assert [(about.success, about.success_by) for about in abouts] == [(True, "classifier"), (False, "classifier")]
         assert [about.first_label for about in abouts] == [(True, "truth"), (True, "operator")]
+        assert [about.notes["classifier"] for about in abouts] == [True, False]
         against = json.loads((tmp_path / "report.json").read_text())["against_labels"]
         assert (against["count"], against["true"], against["right"]) == (2, 2, 1)
 
